@@ -1,0 +1,10 @@
+if(WINNOW_SANITIZE STREQUAL "address")
+  add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=all
+                      -fno-omit-frame-pointer -g1)
+  add_link_options(-fsanitize=address,undefined)
+elseif(WINNOW_SANITIZE STREQUAL "thread")
+  add_compile_options(-fsanitize=thread -fno-omit-frame-pointer -g1)
+  add_link_options(-fsanitize=thread)
+elseif(WINNOW_SANITIZE)
+  message(FATAL_ERROR "WINNOW_SANITIZE is address or thread")
+endif()

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/statusor.h"
+
+#include "gpu/backend.h"
+
+namespace winnow {
+
+// How the fast CPU backend may round.
+enum class Numerics : uint8_t {
+  kFast,     // bfloat16 GEMM, integer dot products for few tokens
+  kFloat32,  // float32 GEMM, unquantised activations
+};
+
+// Instruction sets, each including those before it.  AMX is used by oneDNN
+// alone, where the machine and kAvx512Bf16 allow it.
+enum class CpuLevel : uint8_t { kAvx2, kAvx512, kAvx512Bf16 };
+
+// The best level of this machine.  FailedPrecondition below AVX2 with FMA.
+absl::StatusOr<CpuLevel> DetectCpuLevel();
+
+struct CpuOptions {
+  Numerics numerics = Numerics::kFast;
+  int num_threads = 0;  // 0: the cores that the process may use (affinity and
+                        // cgroup quota)
+  CpuLevel max_level = CpuLevel::kAvx512Bf16;  // lower it to test older paths
+};
+
+// The plain loops: one thread, float32 inside, written to be read.
+std::unique_ptr<Backend> CreateReferenceBackend();
+
+// Optimised kernels over one thread pool, chosen at run time.
+absl::StatusOr<std::unique_ptr<Backend>> CreateCpuBackend(
+    const CpuOptions& options);
+
+}  // namespace winnow

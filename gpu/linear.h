@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "absl/status/status.h"
+
+#include "gpu/weight.h"
+
+namespace winnow {
+
+// output[t, r] (+)= sum_c input[t, c] * weight[r, c] + bias[r].
+// Pointers are the backend's own memory.
+struct LinearArgs {
+  const float* input = nullptr;  // [num_tokens, weight.cols]
+  WeightView weight;             // [rows, cols]
+  const float* bias = nullptr;   // [weight.rows], or null for none
+  float* output = nullptr;       // [num_tokens, weight.rows]; not the input
+  int num_tokens = 0;            // >= 1
+  bool accumulate = false;       // add to the output (a residual stream)
+};
+
+// output[i, :] = weight[ids[i], :], dequantised.
+struct EmbedArgs {
+  std::span<const int32_t> ids;  // each in [0, weight.rows)
+  WeightView weight;             // [vocabulary, hidden]
+  float* output = nullptr;       // [ids.size(), hidden]
+};
+
+// Matrix operations on weights that stay quantised in memory.
+//
+// In fast mode the input may be rounded: to bfloat16 for many tokens, to 8-bit
+// integers with one scale per 32 values for few.  In float32 mode only the
+// order of the additions is free.
+class LinearOps {
+ public:
+  virtual ~LinearOps() = default;
+  virtual absl::Status Linear(const LinearArgs& args) = 0;
+  virtual absl::Status Embed(const EmbedArgs& args) = 0;
+};
+
+}  // namespace winnow

@@ -1,0 +1,57 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace winnow {
+
+// Storage of a weight matrix.  The block formats are those of GGUF (ggml):
+// https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+enum class WeightType : uint8_t {
+  kF32,
+  kF16,
+  kBF16,
+  kQ8_0,
+  kQ4_0,
+  kQ4_1,
+  kQ5_0,
+  kQ5_1,
+  kQ4_K,
+  kQ5_K,
+  kQ6_K,
+};
+inline constexpr int kNumWeightTypes = 11;
+
+// Shape of the repeating unit of a weight type.
+struct WeightBlock {
+  std::string_view name;  // "Q4_1"
+  int elements = 1;       // weights per block, along a row
+  size_t bytes = 0;       // stored bytes per block
+};
+
+// The block of `type`.
+const WeightBlock& GetWeightBlock(WeightType type);
+
+// A borrowed matrix [rows, cols], row-major, each row a run of whole blocks.
+// `data` outlives the view's users; it need not be aligned.
+struct WeightView {
+  WeightType type = WeightType::kF32;
+  const std::byte* data = nullptr;
+  int64_t rows = 0;  // output features
+  int64_t cols = 0;  // input features; a multiple of the block's elements
+
+  size_t RowBytes() const;
+  size_t Bytes() const { return RowBytes() * static_cast<size_t>(rows); }
+  const std::byte* Row(int64_t row) const {
+    return data + static_cast<size_t>(row) * RowBytes();
+  }
+};
+
+// Expands `count` weights, a multiple of the block's elements, starting at
+// `blocks`, to float32.  The plain, portable definition of every format; the
+// golden values are those of the PyPI package `gguf`.
+void Dequantize(WeightType type, const std::byte* blocks, int64_t count,
+                float* output);
+
+}  // namespace winnow
