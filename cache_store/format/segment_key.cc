@@ -1,13 +1,12 @@
 #include "cache_store/format/segment_key.h"
 
-#include <string_view>
-
 #include "absl/strings/escaping.h"
+#include "absl/strings/string_view.h"
 
 namespace winnow {
 
 std::string SegmentKey::ToHex() const {
-  return absl::BytesToHexString(std::string_view(
+  return absl::BytesToHexString(absl::string_view(
       reinterpret_cast<const char*>(bytes.data()), bytes.size()));
 }
 
