@@ -1,0 +1,375 @@
+// Attention in float32: one query vector a SIMD lane.
+//
+// Logits are a matrix [key][lane], outputs [dimension][lane]: keys and values
+// are broadcast element by element against vectors of queries and
+// probabilities, so that softmax needs no horizontal operation and tiles are
+// read as they lie.  Tiles of bfloat16 are widened first, one at a time.
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include "gpu/cpu/attention_kernel.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "gpu/cpu/attention_f32.cc"
+#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4)
+#include "hwy/foreach_target.h"  // IWYU pragma: keep
+#include "hwy/highway.h"
+
+#ifndef WINNOW_GPU_CPU_ATTENTION_F32_ONCE
+#define WINNOW_GPU_CPU_ATTENTION_F32_ONCE
+namespace winnow {
+
+// Scratch of one thread; "stride" is the number of lanes, padded to vectors.
+struct Float32Scratch {
+  float* query;    // [head_dim, stride]
+  float* output;   // [head_dim, stride]
+  float* logits;   // [kBlockTokens, stride], then probabilities
+  float* max;      // [stride]
+  float* sum;      // [stride]
+  float* rescale;  // [stride]
+  float* visible;  // [stride], as floats: lane-wise comparisons
+  float* widened;  // [2, kBlockTokens, head_dim]
+};
+
+}  // namespace winnow
+#endif  // WINNOW_GPU_CPU_ATTENTION_F32_ONCE
+
+HWY_BEFORE_NAMESPACE();
+namespace winnow {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using Floats = hn::ScalableTag<float>;
+using Vec = hn::Vec<Floats>;
+constexpr Floats kFloats;
+constexpr int kWidth = static_cast<int>(hn::MaxLanes(kFloats));
+
+// Keys, or dimensions, whose accumulators stay in registers together.
+constexpr int kRows = 4;
+
+Float32Scratch Carve(std::byte* scratch, int head_dim) {
+  float* next = reinterpret_cast<float*>(scratch);
+  const auto take = [&next](size_t count) {
+    float* taken = next;
+    next += count;
+    return taken;
+  };
+  const size_t dims = static_cast<size_t>(head_dim);
+  return {.query = take(dims * kMaxLanes),
+          .output = take(dims * kMaxLanes),
+          .logits = take(size_t{kBlockTokens} * kMaxLanes),
+          .max = take(kMaxLanes),
+          .sum = take(kMaxLanes),
+          .rescale = take(kMaxLanes),
+          .visible = take(kMaxLanes),
+          .widened = take(2 * size_t{kBlockTokens} * dims)};
+}
+
+// 2^x for x <= 0; 0 below -126.5.
+HWY_INLINE Vec Exp2(Vec x) {
+  const hn::RebindToSigned<Floats> ints;
+  x = hn::Max(x, hn::Set(kFloats, -127.0f));
+  const Vec whole = hn::Round(x);
+  const Vec part = x - whole;
+  Vec sum = hn::Set(kFloats, kExp2[4]);
+  for (int i = 3; i >= 0; --i) {
+    sum = hn::MulAdd(sum, part, hn::Set(kFloats, kExp2[i]));
+  }
+  sum = hn::MulAdd(sum, part, hn::Set(kFloats, 1.0f));
+  const auto exponent = hn::ConvertTo(ints, whole) + hn::Set(ints, 127);
+  return sum * hn::BitCast(kFloats, hn::ShiftLeft<23>(exponent));
+}
+
+// logits[k, lane] = key[k] . query[lane], a multiple of kRows keys.
+template <int kVecs>
+HWY_INLINE void Logits(const float* keys, int num_keys, int head_dim,
+                       const float* query, int stride, float* logits) {
+  for (int k = 0; k < num_keys; k += kRows) {
+    Vec sums[kRows][kVecs];
+    for (auto& row : sums) {
+      for (Vec& sum : row) {
+        sum = hn::Zero(kFloats);
+      }
+    }
+    const float* key = keys + k * head_dim;
+    for (int dim = 0; dim < head_dim; ++dim) {
+      Vec q[kVecs];
+      for (int v = 0; v < kVecs; ++v) {
+        q[v] = hn::Load(kFloats, query + dim * stride + v * kWidth);
+      }
+      for (int r = 0; r < kRows; ++r) {
+        const Vec x = hn::Set(kFloats, key[r * head_dim + dim]);
+        for (int v = 0; v < kVecs; ++v) {
+          sums[r][v] = hn::MulAdd(x, q[v], sums[r][v]);
+        }
+      }
+    }
+    for (int r = 0; r < kRows; ++r) {
+      for (int v = 0; v < kVecs; ++v) {
+        hn::Store(sums[r][v], kFloats, logits + (k + r) * stride + v * kWidth);
+      }
+    }
+  }
+}
+
+// output[dim, lane] = output[dim, lane] * rescale[lane]
+//                   + sum_k value[dim][k] * probability[k, lane].
+template <int kVecs>
+HWY_INLINE void AddValues(const float* values, int num_keys, int head_dim,
+                          const float* probabilities, int stride,
+                          const float* rescale, float* output) {
+  for (int dim = 0; dim < head_dim; dim += kRows) {
+    Vec sums[kRows][kVecs];
+    for (int r = 0; r < kRows; ++r) {
+      for (int v = 0; v < kVecs; ++v) {
+        sums[r][v] =
+            hn::Load(kFloats, output + (dim + r) * stride + v * kWidth) *
+            hn::Load(kFloats, rescale + v * kWidth);
+      }
+    }
+    for (int k = 0; k < num_keys; ++k) {
+      const float* value =
+          values +
+          ((k / kValueGroupTokens) * head_dim + dim) * kValueGroupTokens +
+          k % kValueGroupTokens;
+      Vec p[kVecs];
+      for (int v = 0; v < kVecs; ++v) {
+        p[v] = hn::Load(kFloats, probabilities + k * stride + v * kWidth);
+      }
+      for (int r = 0; r < kRows; ++r) {
+        const Vec x = hn::Set(kFloats, value[r * kValueGroupTokens]);
+        for (int v = 0; v < kVecs; ++v) {
+          sums[r][v] = hn::MulAdd(x, p[v], sums[r][v]);
+        }
+      }
+    }
+    for (int r = 0; r < kRows; ++r) {
+      for (int v = 0; v < kVecs; ++v) {
+        hn::Store(sums[r][v], kFloats,
+                  output + (dim + r) * stride + v * kWidth);
+      }
+    }
+  }
+}
+
+// Scales and masks the logits of one vector of lanes and turns them into
+// probabilities relative to the new maximum.  `first` is the index of the
+// tile's first entry.
+HWY_INLINE void OnlineSoftmax(const Float32Scratch& scratch, int lane,
+                              int stride, int first, int num_keys,
+                              float scale_log2) {
+  const Vec visible = hn::Load(kFloats, scratch.visible + lane);
+  const Vec scale = hn::Set(kFloats, scale_log2);
+  const Vec unseen = hn::Inf(kFloats);
+  const Vec old_max = hn::Load(kFloats, scratch.max + lane);
+  Vec max = old_max;
+  float* logits = scratch.logits + lane;
+  for (int k = 0; k < num_keys; ++k) {
+    const auto seen =
+        hn::Lt(hn::Set(kFloats, static_cast<float>(first + k)), visible);
+    const Vec x = hn::IfThenElse(
+        seen, hn::Load(kFloats, logits + k * stride) * scale, hn::Neg(unseen));
+    max = hn::Max(max, x);
+    hn::Store(x, kFloats, logits + k * stride);
+  }
+  const Vec rescale = Exp2(old_max - max);
+  Vec sum = hn::Load(kFloats, scratch.sum + lane) * rescale;
+  for (int k = 0; k < num_keys; ++k) {
+    const Vec p = Exp2(hn::Load(kFloats, logits + k * stride) - max);
+    sum = sum + p;
+    hn::Store(p, kFloats, logits + k * stride);
+  }
+  hn::Store(max, kFloats, scratch.max + lane);
+  hn::Store(sum, kFloats, scratch.sum + lane);
+  hn::Store(rescale, kFloats, scratch.rescale + lane);
+}
+
+// The tile's elements as floats: in place, or widened into scratch.
+const float* TileFloats(const KvTileRef& ref, const KvTileShape& shape,
+                        float* widened) {
+  if (shape.dtype == KvDtype::kFloat32) {
+    return static_cast<const float*>(ref.tile);
+  }
+  const hn::Rebind<uint16_t, Floats> halves;
+  const hn::RebindToUnsigned<Floats> words;
+  const auto* source = static_cast<const uint16_t*>(ref.tile);
+  const size_t count = shape.Bytes() / KvDtypeSize(shape.dtype);
+  for (size_t i = 0; i < count; i += kWidth) {
+    const auto wide = hn::PromoteTo(words, hn::Load(halves, source + i));
+    hn::Store(hn::BitCast(kFloats, hn::ShiftLeft<16>(wide)), kFloats,
+              widened + i);
+  }
+  return widened;
+}
+
+// Spreads the queries over the lanes; padding lanes repeat the last and see
+// nothing.  Returns the stride.
+int LoadLanes(const AttentionSpan& span, const Float32Scratch& scratch) {
+  const int stride = (span.num_lanes + kWidth - 1) / kWidth * kWidth;
+  for (int lane = 0; lane < stride; ++lane) {
+    const bool real = lane < span.num_lanes;
+    const float* query = span.query[real ? lane : span.num_lanes - 1];
+    for (int dim = 0; dim < span.shape.head_dim; ++dim) {
+      scratch.query[dim * stride + lane] = query[dim];
+    }
+    scratch.visible[lane] = real ? static_cast<float>(span.visible[lane]) : 0;
+    scratch.max[lane] = kNoMax;
+    scratch.sum[lane] = 0;
+  }
+  std::fill_n(scratch.output, span.shape.head_dim * stride, 0.0f);
+  return stride;
+}
+
+void StorePartial(const AttentionSpan& span, const Float32Scratch& scratch,
+                  int stride, const AttentionPartial& partial) {
+  for (int lane = 0; lane < span.num_lanes; ++lane) {
+    partial.max[lane] = scratch.max[lane];
+    partial.sum[lane] = scratch.sum[lane];
+    float* output = partial.output + lane * span.shape.head_dim;
+    for (int dim = 0; dim < span.shape.head_dim; ++dim) {
+      output[dim] = scratch.output[dim * stride + lane];
+    }
+  }
+}
+
+// Calls step(lane, number of vectors) over the lanes, two vectors at a time
+// and at last one.
+template <typename Step>
+HWY_INLINE void ForVectors(int stride, const Step& step) {
+  int lane = 0;
+  for (; lane + 2 * kWidth <= stride; lane += 2 * kWidth) {
+    step(lane, std::integral_constant<int, 2>());
+  }
+  if (lane < stride) {
+    step(lane, std::integral_constant<int, 1>());
+  }
+}
+
+int LargestVisible(const AttentionSpan& span) {
+  return *std::max_element(span.visible, span.visible + span.num_lanes);
+}
+
+void Attention(const AttentionSpan& span, std::byte* memory,
+               const AttentionPartial& partial) {
+  const int head_dim = span.shape.head_dim;
+  const Float32Scratch scratch = Carve(memory, head_dim);
+  const int stride = LoadLanes(span, scratch);
+  const int visible = LargestVisible(span);
+  int first = 0;
+  for (const KvTileRef& ref : span.tiles) {
+    if (first >= visible) {
+      break;
+    }
+    const int count = std::min(ref.count, visible - first);
+    const int keys = (count + kRows - 1) / kRows * kRows;
+    const float* tile = TileFloats(ref, span.shape, scratch.widened);
+    const float* values = tile + kBlockTokens * head_dim;
+    ForVectors(stride, [&](int lane, auto vecs) HWY_ATTR {
+      Logits<decltype(vecs)::value>(tile, keys, head_dim, scratch.query + lane,
+                                    stride, scratch.logits + lane);
+    });
+    for (int lane = 0; lane < stride; lane += kWidth) {
+      OnlineSoftmax(scratch, lane, stride, first, count, span.scale_log2);
+    }
+    ForVectors(stride, [&](int lane, auto vecs) HWY_ATTR {
+      AddValues<decltype(vecs)::value>(
+          values, count, head_dim, scratch.logits + lane, stride,
+          scratch.rescale + lane, scratch.output + lane);
+    });
+    first += ref.count;
+  }
+  StorePartial(span, scratch, stride, partial);
+}
+
+// Softmax of logits [num_keys, kProbabilityLanes] in place.
+void Softmax(const AttentionSpan& span, const Float32Scratch& scratch,
+             int num_keys, float* logits) {
+  const Vec scale = hn::Set(kFloats, span.scale_log2);
+  for (int lane = 0; lane < kProbabilityLanes; lane += kWidth) {
+    const Vec visible = hn::Load(kFloats, scratch.visible + lane);
+    float* column = logits + lane;
+    Vec max = hn::Set(kFloats, kNoMax);
+    for (int k = 0; k < num_keys; ++k) {
+      const auto seen =
+          hn::Lt(hn::Set(kFloats, static_cast<float>(k)), visible);
+      const Vec x = hn::IfThenElse(
+          seen, hn::Load(kFloats, column + k * kProbabilityLanes) * scale,
+          hn::Neg(hn::Inf(kFloats)));
+      max = hn::Max(max, x);
+      hn::Store(x, kFloats, column + k * kProbabilityLanes);
+    }
+    Vec sum = hn::Zero(kFloats);
+    for (int k = 0; k < num_keys; ++k) {
+      const Vec p =
+          Exp2(hn::Load(kFloats, column + k * kProbabilityLanes) - max);
+      sum = sum + p;
+      hn::Store(p, kFloats, column + k * kProbabilityLanes);
+    }
+    const Vec inverse = hn::Set(kFloats, 1.0f) / sum;
+    for (int k = 0; k < num_keys; ++k) {
+      float* p = column + k * kProbabilityLanes;
+      hn::Store(hn::Load(kFloats, p) * inverse, kFloats, p);
+    }
+  }
+}
+
+void Probability(const AttentionSpan& span, std::byte* memory,
+                 float* probabilities) {
+  const int head_dim = span.shape.head_dim;
+  const Float32Scratch scratch = Carve(memory, head_dim);
+  AttentionSpan padded = span;
+  for (int lane = span.num_lanes; lane < kProbabilityLanes; ++lane) {
+    padded.query[lane] = span.query[0];
+    padded.visible[lane] = span.visible[0];
+  }
+  padded.num_lanes = kProbabilityLanes;
+  const int stride = LoadLanes(padded, scratch);
+  const int visible = LargestVisible(span);
+  int first = 0;
+  for (const KvTileRef& ref : span.tiles) {
+    const int count = std::min(ref.count, visible - first);
+    if (count <= 0) {
+      break;
+    }
+    const float* tile = TileFloats(ref, span.shape, scratch.widened);
+    const int keys = (count + kRows - 1) / kRows * kRows;
+    ForVectors(stride, [&](int lane, auto vecs) HWY_ATTR {
+      Logits<decltype(vecs)::value>(tile, keys, head_dim, scratch.query + lane,
+                                    stride, scratch.logits + lane);
+    });
+    std::copy_n(scratch.logits, size_t(count) * kProbabilityLanes,
+                probabilities + size_t(first) * kProbabilityLanes);
+    first += ref.count;
+  }
+  Softmax(span, scratch, visible, probabilities);
+}
+
+AttentionKernels Kernels() {
+  return {.attention = Attention, .probability = Probability};
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace winnow
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+#if !(HWY_TARGETS & HWY_AVX2) || !(HWY_TARGETS & HWY_AVX3)
+#error "Build for the baseline x86-64: levels are chosen at run time."
+#endif
+
+namespace winnow {
+
+size_t AttentionScratchBytes(int head_dim) {
+  const size_t dims = static_cast<size_t>(head_dim);
+  return sizeof(float) * (2 * dims * kMaxLanes + kBlockTokens * kMaxLanes +
+                          4 * kMaxLanes + 2 * kBlockTokens * dims);
+}
+
+AttentionKernels GetFloat32AttentionKernels(CpuLevel level) {
+  return level == CpuLevel::kAvx2 ? N_AVX2::Kernels() : N_AVX3::Kernels();
+}
+
+}  // namespace winnow
+#endif  // HWY_ONCE
