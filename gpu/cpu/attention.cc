@@ -175,8 +175,9 @@ struct CpuAttention::State {
         workspaces(p.num_threads()) {}
 
   AttentionKernel KernelFor(KvDtype dtype) const {
-    (void)dtype;
-    return float32.attention;
+    return level == CpuLevel::kAvx512Bf16 && dtype == KvDtype::kBfloat16
+               ? Bfloat16Attention
+               : float32.attention;
   }
 
   void RunTask(const AttentionArgs& args, const AttentionTask& task,

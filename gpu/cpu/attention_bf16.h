@@ -1,0 +1,78 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+// GCC 12 takes the deliberately undefined operands of its own intrinsics for
+// mistakes (GCC bug 105593).
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#include <immintrin.h>
+#pragma GCC diagnostic pop
+
+#include "gpu/cpu/attention_kernel.h"
+
+// What the AVX512_BF16 kernels share.  Everything here is inlined into
+// functions with this attribute and called behind a check of the CPU only.
+#define WINNOW_AVX512_BF16 \
+  __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")))
+#define WINNOW_AVX512_BF16_INLINE \
+  WINNOW_AVX512_BF16 __attribute__((always_inline)) inline
+
+namespace winnow {
+
+// A masked logit: further down than kNoMax, so that its exponential is zero
+// even where no entry has been seen, and finite, so that no clamp is needed.
+inline constexpr float kMaskedLogit = 2 * kNoMax;
+
+// 2^x, also for x as low as kMaskedLogit.
+WINNOW_AVX512_BF16_INLINE __m512 Exp2(__m512 x) {
+  const __m512 whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT);
+  const __m512 part = _mm512_sub_ps(x, whole);
+  __m512 sum = _mm512_set1_ps(kExp2[4]);
+  sum = _mm512_fmadd_ps(sum, part, _mm512_set1_ps(kExp2[3]));
+  sum = _mm512_fmadd_ps(sum, part, _mm512_set1_ps(kExp2[2]));
+  sum = _mm512_fmadd_ps(sum, part, _mm512_set1_ps(kExp2[1]));
+  sum = _mm512_fmadd_ps(sum, part, _mm512_set1_ps(kExp2[0]));
+  sum = _mm512_fmadd_ps(sum, part, _mm512_set1_ps(1.0f));
+  return _mm512_scalef_ps(sum, whole);
+}
+
+// sum + a.b over pairs of bfloat16.
+WINNOW_AVX512_BF16_INLINE __m512 DotPairs(__m512 sum, __m512i a, __m512i b) {
+  return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(a),
+                          reinterpret_cast<__m512bh>(b));
+}
+
+// 32 floats to bfloat16, `low` first.
+WINNOW_AVX512_BF16_INLINE __m512i RoundPairs(__m512 low, __m512 high) {
+  return reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low));
+}
+
+// Two neighbouring bfloat16 in every lane.
+WINNOW_AVX512_BF16_INLINE __m512i BroadcastPair(const uint16_t* pair) {
+  int word;
+  std::memcpy(&word, pair, sizeof(word));
+  return _mm512_set1_epi32(word);
+}
+
+// Asks for memory that the next tile will need.
+inline void Prefetch(const std::byte* address, size_t bytes) {
+  for (size_t i = 0; i < bytes; i += 64) {
+    _mm_prefetch(reinterpret_cast<const char*>(address + i), _MM_HINT_T0);
+  }
+}
+
+// Many lanes, a query vector each: groups of 16 share every load of a key.
+void Bfloat16AttentionManyLanes(const AttentionSpan& span, std::byte* scratch,
+                                const AttentionPartial& partial);
+
+// Up to kFewLanes lanes, as in decode: dot products along the keys' and
+// values' own layout, at the speed of memory.
+inline constexpr int kFewLanes = 8;
+void Bfloat16AttentionFewLanes(const AttentionSpan& span, std::byte* scratch,
+                               const AttentionPartial& partial);
+
+}  // namespace winnow
