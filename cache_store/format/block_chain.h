@@ -21,6 +21,8 @@ struct CacheIdentity {
   KvDtype dtype = KvDtype::kBfloat16;
   std::string rotary;       // ModelConfig::rotary_description
   std::string tenant_salt;  // empty: the local user
+
+  bool operator==(const CacheIdentity&) const = default;
 };
 
 // Chain of block digests over a context (design, section 3):
@@ -42,11 +44,15 @@ class BlockChain {
   // Appends whole blocks: `ids` is a multiple of 64 long.
   void Append(std::span<const int32_t> ids);
   // Marks a continuation from the compacted boundary at the chain's end: equal
-  // keys then mean equal computation.
+  // keys then mean equal computation.  The blocks up to there keep their
+  // digests and keys; the mark enters what follows, a tail included.  Marking
+  // the same boundary again replaces the mark.
   void MarkLineage(const Plan& plan);
 
   // d(k), k <= num_blocks().
   const BlockDigest& digest(size_t k) const { return digests_[k]; }
+  // What the next block or tail continues from: d(num_blocks()), or its mark.
+  const BlockDigest& tip() const { return tip_; }
   size_t num_blocks() const { return digests_.size() - 1; }
 
   SegmentKey RetrievalKey(size_t block) const;   // R(i): d(i+1), kind
@@ -56,8 +62,10 @@ class BlockChain {
   SegmentKey TailKey(std::span<const int32_t> tail_ids) const;
 
  private:
-  explicit BlockChain(const BlockDigest& start) : digests_{start} {}
+  explicit BlockChain(const BlockDigest& start)
+      : digests_{start}, tip_(start) {}
   std::vector<BlockDigest> digests_;
+  BlockDigest tip_;
 };
 
 // A random key, for segments that are private to one hand-over.

@@ -23,9 +23,8 @@ struct ManifestSegment {
 // digests, and the lease of the write.  With the bytes of a store it is the
 // only thing that prefill and decode share.
 //
-// Order of the segments: A, then W in block order, then R in block order, then
-// T.  A context's tail [b, N) and the private tail of a prompt [N, M) are two
-// T segments; M = N without a prompt.
+// N is the context's length, M that of context and prompt; M = N without a
+// prompt.  For the segments and their order see ExpectedSegments.
 struct Manifest {
   CacheIdentity identity;
   Plan plan;                  // of the context: N = plan.num_tokens
@@ -40,6 +39,22 @@ struct Manifest {
   // Sum of the segments, headers included.
   uint64_t StoredBytes() const;
 };
+
+// The segments that a manifest of `plan` over `num_tokens` tokens M must name,
+// in their order, with shape and sharing but no key.  Used by prefill to make
+// them, and by ValidateManifest.  The order: A, W by block, R by block, T(b, N);
+// then, private, T(N, M) if there is a prompt, and, if the prompt was so long
+// that local heads folded more blocks, the anchor with the sums of
+// [sinks, LoadedBegin).
+//
+// Anchors: first_token = sinks, end_token = the end of the folded range.
+std::vector<ManifestSegment> ExpectedSegments(const Plan& plan,
+                                              const KvTileShape& tile,
+                                              int64_t num_tokens);
+
+// First token that the local heads of a hand-over of M tokens hold besides
+// their sinks: the plan's window_begin, or later after a long prompt.
+int64_t LoadedBegin(const Plan& plan, int64_t num_tokens);
 
 // Checks that a manifest is what its plan says it must be: lengths, positions,
 // counts, shapes and order.  A manifest comes from outside: nothing of it is

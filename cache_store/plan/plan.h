@@ -7,8 +7,13 @@
 
 #include "cache_store/plan/head_profile.h"
 #include "cache_store/plan/policy.h"
+#include "gpu/model/fold_rule.h"
 
 namespace winnow {
+
+// Limits on what a plan may say; sums of tokens stay far from overflow.
+inline constexpr int64_t kMaxContextTokens = int64_t{1} << 26;
+inline constexpr int kMaxGridSide = 1024;  // layers, and KV heads of one
 
 // Shape of a model's KV cache, as far as a plan needs it.
 struct HeadGrid {
@@ -49,6 +54,13 @@ struct Plan {
   bool HasAnchor() const;
   // Tokens [sinks, window_begin) that each local head dropped.
   int64_t NumDropped() const;
+  // What local heads go on folding after the boundary.
+  FoldRule fold_rule() const {
+    return {.window_begin = window_begin,
+            .window = window,
+            .slack = slack,
+            .sinks = sinks};
+  }
 };
 
 // Applies `policy` to a context of `num_tokens`.  `profile` may be null for
@@ -62,6 +74,9 @@ absl::StatusOr<Plan> MakePlan(const Policy& policy, const HeadProfile* profile,
 // First token that a local head still sees, besides its sinks, at position
 // `position` after the boundary: block start of
 // max(b - w, position - w - slack).  Never below plan.window_begin.
+//
+// The rule also holds where there was no anchor at the boundary: once block 0
+// leaves, its tokens [sinks, 64) are folded and its sinks are kept apart.
 int64_t VisibleBegin(const Plan& plan, int64_t position);
 
 }  // namespace winnow

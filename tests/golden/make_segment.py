@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Makes segment_v1.hex and keys.json from the grammars alone.
+"""Makes segment_v1.hex, keys.json and profile_v1.json from the grammars alone.
 
-The grammars are at the top of cache_store/format/segment.cc and in
-cache_store/format/block_chain.h.  Nothing here runs Winnow: the C++ must
+The grammars are at the top of cache_store/format/segment.cc, in
+cache_store/format/block_chain.{h,cc} and in cache_store/plan/head_profile.h.  Nothing here runs Winnow: the C++ must
 reproduce these bytes.  Needs the PyPI package xxhash.
 
     python3 tests/golden/make_segment.py
@@ -115,7 +115,26 @@ def golden_keys():
     }
 
 
+def golden_profile():
+    """A tiny profile: 2 layers, 4 query heads, 2 KV heads."""
+    profile = {
+        "format_version": 1, "model_digest": "ab" * 32, "model_name": "tiny",
+        "num_layers": 2, "num_heads": 4, "num_kv_heads": 2,
+        "echo": [[0.1, 0.2, 0.0, 0.5], [0.0, 0.0, 1.0, 0.001]],
+        "induction": [[0.9, 0.25, 0.125, 0.3], [0.7, 0.0, 1e-05, 0.5]],
+        "rule": {"induction_share": 0.14, "echo_share": 0.01,
+                 "echo_min": 0.3},
+        "retrieval": [[0, 0], [1, 1]],
+        "weights": [[0.0, 0.75], [1.5, 0.0]], "window": 256,
+        "calibration": {"block": 4, "repeats": 2, "ids": [1, 2, 3, 4]},
+    }
+    canonical = json.dumps(profile, sort_keys=True, separators=(",", ":"))
+    profile["digest"] = sha(canonical.encode()).hex()
+    return json.dumps(profile, sort_keys=True, separators=(",", ":"))
+
+
 def main():
+    (HERE / "profile_v1.json").write_text(golden_profile() + "\n")
     dump = golden_segment().hex()
     lines = [dump[i:i + 64] for i in range(0, len(dump), 64)]
     (HERE / "segment_v1.hex").write_text("\n".join(lines) + "\n")
