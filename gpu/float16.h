@@ -22,11 +22,6 @@ inline float HalfToFloat(uint16_t half) {
   return std::bit_cast<float>(sign | (exponent + 112) << 23 | mantissa << 13);
 }
 
-// bfloat16, the upper half of a float32, to float32; exact.
-inline float Bfloat16ToFloat(uint16_t value) {
-  return std::bit_cast<float>(static_cast<uint32_t>(value) << 16);
-}
-
 // An unaligned 16-bit read.
 inline uint16_t ReadU16(const std::byte* bytes) {
   uint16_t value;

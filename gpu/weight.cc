@@ -4,6 +4,7 @@
 #include <cassert>
 #include <cstring>
 
+#include "gpu/base/bfloat16.h"
 #include "gpu/float16.h"
 #include "gpu/weight_k_quants.h"
 
@@ -42,7 +43,7 @@ void DequantizeF16(const std::byte* block, float* output) {
 }
 
 void DequantizeBF16(const std::byte* block, float* output) {
-  *output = Bfloat16ToFloat(ReadU16(block));
+  *output = FromBfloat16(ReadU16(block));
 }
 
 void DequantizeQ8_0(const std::byte* block, float* output) {
