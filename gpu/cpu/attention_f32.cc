@@ -8,12 +8,14 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "gpu/cpu/attention_kernel.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "gpu/cpu/attention_f32.cc"
 #define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4)
+#include "hwy/cache_control.h"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 #include "hwy/highway.h"
 
@@ -46,8 +48,11 @@ using Vec = hn::Vec<Floats>;
 constexpr Floats kFloats;
 constexpr int kWidth = static_cast<int>(hn::MaxLanes(kFloats));
 
-// Keys, or dimensions, whose accumulators stay in registers together.
-constexpr int kRows = 4;
+// Keys, or dimensions, whose accumulators stay in registers together: half of
+// the registers, 32 from AVX-512 on.
+template <int kVecs>
+constexpr int kRows = kVecs == 1 || kWidth == 16 ? 8 : 4;
+constexpr int kMaxRows = 8;
 
 Float32Scratch Carve(std::byte* scratch, int head_dim) {
   float* next = reinterpret_cast<float*>(scratch);
@@ -82,31 +87,55 @@ HWY_INLINE Vec Exp2(Vec x) {
   return sum * hn::BitCast(kFloats, hn::ShiftLeft<23>(exponent));
 }
 
-// logits[k, lane] = key[k] . query[lane], a multiple of kRows keys.
+// The keys, or the values, of the next tile: fetched while the present ones
+// are worked on.
+struct Ahead {
+  const std::byte* address;
+  size_t bytes;
+
+  // The share of rows [row, row + count) of `total`.
+  HWY_INLINE void Fetch(int row, int count, int total) const {
+    const size_t step = bytes / total;
+    for (size_t i = row * step; i < (row + count) * step; i += 64) {
+      hwy::Prefetch(address + i);
+    }
+  }
+};
+
+// logits[k, lane] = key[k] . query[lane], a multiple of kRows<kVecs> keys.
 template <int kVecs>
 HWY_INLINE void Logits(const float* keys, int num_keys, int head_dim,
-                       const float* query, int stride, float* logits) {
-  for (int k = 0; k < num_keys; k += kRows) {
-    Vec sums[kRows][kVecs];
-    for (auto& row : sums) {
-      for (Vec& sum : row) {
-        sum = hn::Zero(kFloats);
+                       const Ahead& ahead, const float* query, int stride,
+                       float* logits) {
+  for (int k = 0; k < num_keys; k += kRows<kVecs>) {
+    ahead.Fetch(k, kRows<kVecs>, kBlockTokens);
+    Vec sums[kRows<kVecs>][kVecs];
+    HWY_UNROLL(8)
+    for (int r = 0; r < kRows<kVecs>; ++r) {
+      HWY_UNROLL(2)
+      for (int v = 0; v < kVecs; ++v) {
+        sums[r][v] = hn::Zero(kFloats);
       }
     }
     const float* key = keys + k * head_dim;
     for (int dim = 0; dim < head_dim; ++dim) {
       Vec q[kVecs];
+      HWY_UNROLL(2)
       for (int v = 0; v < kVecs; ++v) {
         q[v] = hn::Load(kFloats, query + dim * stride + v * kWidth);
       }
-      for (int r = 0; r < kRows; ++r) {
+      HWY_UNROLL(8)
+      for (int r = 0; r < kRows<kVecs>; ++r) {
         const Vec x = hn::Set(kFloats, key[r * head_dim + dim]);
+        HWY_UNROLL(2)
         for (int v = 0; v < kVecs; ++v) {
           sums[r][v] = hn::MulAdd(x, q[v], sums[r][v]);
         }
       }
     }
-    for (int r = 0; r < kRows; ++r) {
+    HWY_UNROLL(8)
+    for (int r = 0; r < kRows<kVecs>; ++r) {
+      HWY_UNROLL(2)
       for (int v = 0; v < kVecs; ++v) {
         hn::Store(sums[r][v], kFloats, logits + (k + r) * stride + v * kWidth);
       }
@@ -118,11 +147,14 @@ HWY_INLINE void Logits(const float* keys, int num_keys, int head_dim,
 //                   + sum_k value[dim][k] * probability[k, lane].
 template <int kVecs>
 HWY_INLINE void AddValues(const float* values, int num_keys, int head_dim,
-                          const float* probabilities, int stride,
-                          const float* rescale, float* output) {
-  for (int dim = 0; dim < head_dim; dim += kRows) {
-    Vec sums[kRows][kVecs];
-    for (int r = 0; r < kRows; ++r) {
+                          const Ahead& ahead, const float* probabilities,
+                          int stride, const float* rescale, float* output) {
+  for (int dim = 0; dim < head_dim; dim += kRows<kVecs>) {
+    ahead.Fetch(dim, kRows<kVecs>, head_dim);
+    Vec sums[kRows<kVecs>][kVecs];
+    HWY_UNROLL(8)
+    for (int r = 0; r < kRows<kVecs>; ++r) {
+      HWY_UNROLL(2)
       for (int v = 0; v < kVecs; ++v) {
         sums[r][v] =
             hn::Load(kFloats, output + (dim + r) * stride + v * kWidth) *
@@ -135,17 +167,22 @@ HWY_INLINE void AddValues(const float* values, int num_keys, int head_dim,
           ((k / kValueGroupTokens) * head_dim + dim) * kValueGroupTokens +
           k % kValueGroupTokens;
       Vec p[kVecs];
+      HWY_UNROLL(2)
       for (int v = 0; v < kVecs; ++v) {
         p[v] = hn::Load(kFloats, probabilities + k * stride + v * kWidth);
       }
-      for (int r = 0; r < kRows; ++r) {
+      HWY_UNROLL(8)
+      for (int r = 0; r < kRows<kVecs>; ++r) {
         const Vec x = hn::Set(kFloats, value[r * kValueGroupTokens]);
+        HWY_UNROLL(2)
         for (int v = 0; v < kVecs; ++v) {
           sums[r][v] = hn::MulAdd(x, p[v], sums[r][v]);
         }
       }
     }
-    for (int r = 0; r < kRows; ++r) {
+    HWY_UNROLL(8)
+    for (int r = 0; r < kRows<kVecs>; ++r) {
+      HWY_UNROLL(2)
       for (int v = 0; v < kVecs; ++v) {
         hn::Store(sums[r][v], kFloats,
                   output + (dim + r) * stride + v * kWidth);
@@ -251,6 +288,12 @@ int LargestVisible(const AttentionSpan& span) {
   return *std::max_element(span.visible, span.visible + span.num_lanes);
 }
 
+Ahead KeysAhead(const AttentionSpan& span, size_t tile) {
+  const size_t next = std::min(tile + 1, span.tiles.size() - 1);
+  return {static_cast<const std::byte*>(span.tiles[next].tile),
+          span.shape.KeyBytes()};
+}
+
 void Attention(const AttentionSpan& span, std::byte* memory,
                const AttentionPartial& partial) {
   const int head_dim = span.shape.head_dim;
@@ -258,24 +301,26 @@ void Attention(const AttentionSpan& span, std::byte* memory,
   const int stride = LoadLanes(span, scratch);
   const int visible = LargestVisible(span);
   int first = 0;
-  for (const KvTileRef& ref : span.tiles) {
-    if (first >= visible) {
-      break;
-    }
+  for (size_t i = 0; i < span.tiles.size() && first < visible; ++i) {
+    const KvTileRef& ref = span.tiles[i];
+    const Ahead keys_ahead = KeysAhead(span, i);
+    const Ahead values_ahead = {keys_ahead.address + keys_ahead.bytes,
+                                keys_ahead.bytes};
     const int count = std::min(ref.count, visible - first);
-    const int keys = (count + kRows - 1) / kRows * kRows;
+    const int keys = (count + kMaxRows - 1) / kMaxRows * kMaxRows;
     const float* tile = TileFloats(ref, span.shape, scratch.widened);
     const float* values = tile + kBlockTokens * head_dim;
     ForVectors(stride, [&](int lane, auto vecs) HWY_ATTR {
-      Logits<decltype(vecs)::value>(tile, keys, head_dim, scratch.query + lane,
-                                    stride, scratch.logits + lane);
+      Logits<decltype(vecs)::value>(tile, keys, head_dim, keys_ahead,
+                                    scratch.query + lane, stride,
+                                    scratch.logits + lane);
     });
     for (int lane = 0; lane < stride; lane += kWidth) {
       OnlineSoftmax(scratch, lane, stride, first, count, span.scale_log2);
     }
     ForVectors(stride, [&](int lane, auto vecs) HWY_ATTR {
       AddValues<decltype(vecs)::value>(
-          values, count, head_dim, scratch.logits + lane, stride,
+          values, count, head_dim, values_ahead, scratch.logits + lane, stride,
           scratch.rescale + lane, scratch.output + lane);
     });
     first += ref.count;
@@ -328,16 +373,16 @@ void Probability(const AttentionSpan& span, std::byte* memory,
   const int stride = LoadLanes(padded, scratch);
   const int visible = LargestVisible(span);
   int first = 0;
-  for (const KvTileRef& ref : span.tiles) {
+  for (size_t i = 0; i < span.tiles.size() && first < visible; ++i) {
+    const KvTileRef& ref = span.tiles[i];
+    const Ahead keys_ahead = KeysAhead(span, i);
     const int count = std::min(ref.count, visible - first);
-    if (count <= 0) {
-      break;
-    }
     const float* tile = TileFloats(ref, span.shape, scratch.widened);
-    const int keys = (count + kRows - 1) / kRows * kRows;
+    const int keys = (count + kMaxRows - 1) / kMaxRows * kMaxRows;
     ForVectors(stride, [&](int lane, auto vecs) HWY_ATTR {
-      Logits<decltype(vecs)::value>(tile, keys, head_dim, scratch.query + lane,
-                                    stride, scratch.logits + lane);
+      Logits<decltype(vecs)::value>(tile, keys, head_dim, keys_ahead,
+                                    scratch.query + lane, stride,
+                                    scratch.logits + lane);
     });
     std::copy_n(scratch.logits, size_t(count) * kProbabilityLanes,
                 probabilities + size_t(first) * kProbabilityLanes);
