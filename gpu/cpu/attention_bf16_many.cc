@@ -275,14 +275,11 @@ void Attend(const AttentionSpan& span, std::byte* scratch,
       std::minmax_element(span.visible, span.visible + span.num_lanes);
   alignas(64) uint16_t cleared[kBlockTokens * 256];
   int first = 0;
-  for (size_t i = 0; i < span.tiles.size(); ++i) {
+  for (size_t i = 0; i < span.tiles.size() && first < *most; ++i) {
     const KvTileRef& ref = span.tiles[i];
     const auto* next = static_cast<const std::byte*>(
         span.tiles[std::min(i + 1, span.tiles.size() - 1)].tile);
     const int count = std::min(ref.count, *most - first);
-    if (count <= 0) {
-      break;
-    }
     const auto* keys = static_cast<const uint16_t*>(ref.tile);
     const uint16_t* values = keys + kBlockTokens * head_dim;
     if (count % 2 != 0) {

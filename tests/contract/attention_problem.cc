@@ -36,6 +36,7 @@ std::vector<int> OddTiles(int entries) {
     entries -= counts.back();
   };
   take(4);
+  take(0);
   for (int i = 0; entries > 0; ++i) {
     take(i == 1 ? 37 : kBlockTokens);
   }

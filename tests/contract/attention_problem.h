@@ -24,8 +24,9 @@ struct AttentionSpec {
   int NumEntries() const;
 };
 
-// Tiles of `entries` entries: sinks of four first where they fit, then full
-// blocks, a part-filled one among them, and a part-filled last one.
+// Tiles of `entries` entries: sinks of four first where they fit, an empty
+// tile, then full blocks, a part-filled one among them, and a part-filled last
+// one.
 std::vector<int> OddTiles(int entries);
 
 // A row with random keys, values and queries in the backend's memory.  Slots
