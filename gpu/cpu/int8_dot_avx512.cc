@@ -10,7 +10,7 @@
 //       scale * input scale * (bytes . integers) + minimum * input sum
 //
 // Up to four tokens share one unpacking of the weights.  The last step of a
-// row may reach into the next row: such blocks get scale and minimum zero; at
+// row may reach into the next rows: such blocks get scale and minimum zero; at
 // the end of the matrix the step works on a copy.
 
 #include <cstring>
@@ -224,9 +224,10 @@ struct RowSums {
   }
 };
 
-// Adds a whole row to `sums`; `is_last` where nothing may be read beyond it.
+// Adds a whole row to `sums`; `near_end` where fewer than four blocks of the
+// matrix follow the row.
 template <typename Format, int kTokens>
-void AddRow(const std::byte* weights, int64_t blocks, bool is_last,
+void AddRow(const std::byte* weights, int64_t blocks, bool near_end,
             const Int8Group* input, int64_t stride, RowSums<kTokens>& sums) {
   for (; blocks >= kInt8GroupBlocks; blocks -= kInt8GroupBlocks) {
     sums.Add(Format::Load(weights), input++, stride);
@@ -236,7 +237,7 @@ void AddRow(const std::byte* weights, int64_t blocks, bool is_last,
     return;
   }
   std::byte copy[kInt8GroupBlocks * Format::kBytes];
-  if (is_last) {
+  if (near_end) {
     std::memset(copy, 0, sizeof(copy));
     std::memcpy(copy, weights, static_cast<size_t>(blocks) * Format::kBytes);
     weights = copy;
@@ -260,7 +261,8 @@ void DotTokens(const Int8DotArgs& args, int first_token) {
       args.weight.data + static_cast<size_t>(args.first_row) * row_bytes;
   for (int64_t row = args.first_row; row < args.last_row; ++row) {
     RowSums<kTokens> sums;
-    AddRow<Format>(weights, blocks, row + 1 == rows, input, stride, sums);
+    const bool near_end = (rows - 1 - row) * blocks < kInt8GroupBlocks;
+    AddRow<Format>(weights, blocks, near_end, input, stride, sums);
     weights += row_bytes;
     const float bias = args.bias != nullptr ? args.bias[row] : 0.0f;
     for (int token = 0; token < kTokens; ++token) {
