@@ -45,10 +45,11 @@ struct AttentionArgs {
 
 // Probability mass by distance, as head scoring needs it (RazorAttention,
 // section 3.1): for query token t at entry p of the row and each query head g,
-//   mass[s][g] += sum of the probabilities of the entries k <= p for which
-//                 k = p + offsets[s] - j * period for some j >= 1.
-// Echo heads look at offset 0, induction heads at offset 1.  Only the queries
-// with p >= first_query count.  Softmax is over all entries <= p.
+//   mass[s][g] += sum over j >= 1 with p - j * period >= 0 of the probability
+//                 of entry p - j * period + offsets[s].
+// Echo heads look at offset 0, earlier occurrences of a token that repeats with
+// the period; induction heads at offset 1, the entry right after each of them.
+// Only the queries with p >= first_query count.  Softmax is over all entries <= p.
 struct AttentionMassArgs {
   AttentionRow row;  // output and compensation are ignored
   KvTileShape tile;

@@ -17,13 +17,34 @@
 
 namespace winnow {
 
+// Rank of a segment in its context: higher ones are touched first, so they are
+// the first that eviction takes.  Anchors, tails and picked tokens serve one
+// boundary only and rank above windows, windows above retrieval blocks, late
+// blocks above early ones.  It depends on the block alone and not on the
+// length of the context, so that contexts that share a prefix agree on it.
+constexpr uint32_t EvictionRank(SegmentKind kind, uint32_t block) {
+  constexpr uint32_t kBlocks = uint32_t{1} << 30;  // of each class, at most
+  const uint32_t place = block < kBlocks ? block : kBlocks - 1;
+  switch (kind) {
+    case SegmentKind::kRetrieval:
+      return place;
+    case SegmentKind::kWindow:
+      return kBlocks + place;
+    case SegmentKind::kAnchor:
+    case SegmentKind::kTail:
+    case SegmentKind::kTokens:
+      break;
+  }
+  return 2 * kBlocks + place;
+}
+
 // One segment to be written.
 struct SegmentSpec {
   SegmentKey key;
   SegmentKind kind = SegmentKind::kRetrieval;
-  // Place in the context's order of value: eviction takes high ones first, so
-  // anchors touch before windows, windows before retrieval blocks, and late
-  // blocks fall before early ones.
+  // Order of touches within one commit or acquire: descending, so that rank 0
+  // is touched last and survives longest; equal ranks are touched as they are
+  // listed.  EvictionRank gives it.  The first commit of a key sets it.
   uint32_t rank = 0;
   size_t bytes = 0;  // header and payload
 };
@@ -59,11 +80,11 @@ struct StoreStats {
   uint64_t writes_in_flight = 0;
   uint64_t written_bytes = 0;  // counters, since the start
   uint64_t read_bytes = 0;
-  uint64_t hits = 0;
-  uint64_t misses = 0;
+  uint64_t hits = 0;    // keys that Acquire found
+  uint64_t misses = 0;  // keys that Acquire did not find, and misses of Read
   uint64_t evictions = 0;
-  uint64_t duplicate_writes = 0;
-  uint64_t integrity_failures = 0;
+  uint64_t duplicate_writes = 0;    // segments of commits that were there
+  uint64_t integrity_failures = 0;  // checks that failed, at Seal or at Read
 };
 
 // A write of one whole context, in flight.  Destruction without a successful
@@ -94,8 +115,9 @@ class ContextWriter {
 // Cache of immutable segments: the storage seam.
 //
 // Implementations: the local store here, the remote store in services/common.
-// Each passes tests/contract/kv_store_contract_test.cc; the numbered claims
-// are in cache_store/README.md.  Thread-safe.
+// Each passes tests/contract/kv_store*_contract_test.cc; the numbered claims
+// are in cache_store/README.md.  Thread-safe.  A store outlives its writers,
+// views and lease handles.
 class KvStore {
  public:
   virtual ~KvStore() = default;
@@ -103,9 +125,11 @@ class KvStore {
   // Starts a write: reserves the bytes of all segments that are not present,
   // evicting unleased ones if need be.
   //
-  // ResourceExhausted if they cannot be had: says how many are needed, free
-  // and leased, and to retry after a lease ends.  InvalidArgument for an empty
-  // list, a duplicate key, a size of 0 or over the limit.
+  // ResourceExhausted if they, or a lease, cannot be had: says how many are
+  // needed, free and leased, and to retry after a lease ends.  InvalidArgument
+  // for an empty list or one over the limit, a key named twice, a size of 0 or
+  // over the limit, a ttl that is not positive, or a key that is present with
+  // another kind or size.
   virtual absl::StatusOr<std::unique_ptr<ContextWriter>> BeginWrite(
       std::vector<SegmentSpec> segments, absl::Duration lease_ttl) = 0;
 
@@ -114,16 +138,22 @@ class KvStore {
       std::span<const SegmentKey> keys) = 0;
 
   // Pins all of `keys` under one lease and touches them, or none.  The ttl
-  // granted may be less than asked for.
+  // granted may be less than asked for.  ResourceExhausted if the store has
+  // its maximum of leases.  InvalidArgument for an empty list or one over the
+  // limit, a key named twice, or a ttl that is not positive.
   virtual absl::StatusOr<AcquireResult> Acquire(
       std::span<const SegmentKey> keys, absl::Duration ttl) = 0;
 
   // The bytes of `key` under `lease`, verified by their checksum after the
-  // last copy, or a miss with its reason.
+  // last copy, or a miss with its reason: kExpired if the lease has ended or is
+  // none of this store's (the two cannot be told apart), kAbsent or kEvicted
+  // if it does not cover the key, kCorrupt if the bytes fail their check; they
+  // are removed then.  A segment that was removed is read to its lease's end.
   virtual absl::StatusOr<ReadResult> Read(LeaseId lease,
                                           const SegmentKey& key) = 0;
 
-  // Extends a lease from now.  NotFound if it has ended.
+  // Lets a lease end `ttl`, or less as granted, from now; touches nothing.
+  // NotFound if it has ended.
   virtual absl::StatusOr<Lease> Renew(LeaseId lease, absl::Duration ttl) = 0;
 
   // Ends a lease.  NotFound if it has ended or never was.

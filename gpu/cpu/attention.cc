@@ -141,9 +141,8 @@ void AddMass(const AttentionMassArgs& args, const float* probabilities,
              int64_t position, double* masses) {
   for (size_t s = 0; s < args.offsets.size(); ++s) {
     double mass = 0;
-    for (int64_t k = position + args.offsets[s] - args.period; k >= 0;
-         k -= args.period) {
-      mass += probabilities[k * kProbabilityLanes];
+    for (int64_t k = position - args.period; k >= 0; k -= args.period) {
+      mass += probabilities[(k + args.offsets[s]) * kProbabilityLanes];
     }
     masses[s * args.group] += mass;
   }

@@ -11,7 +11,7 @@
 
 #include "absl/strings/str_replace.h"
 
-#include "tests/cache_store/golden.h"
+#include "tests/golden.h"
 
 namespace winnow {
 namespace {

@@ -50,8 +50,7 @@ std::vector<double> ExpectedMass(const AttentionProblem& problem,
     for (int g = 0; g < spec.group && p >= distances.first_query; ++g) {
       const std::vector<double> probs = problem.Probabilities(t, g);
       for (size_t s = 0; s < distances.offsets.size(); ++s) {
-        for (int j = 1; p + distances.offsets[s] - j * distances.period >= 0;
-             ++j) {
+        for (int j = 1; p - j * distances.period >= 0; ++j) {
           mass[s * spec.group + g] +=
               probs[p + distances.offsets[s] - j * distances.period];
         }

@@ -129,9 +129,8 @@ absl::Status ReferenceAttention::AttentionMass(const AttentionMassArgs& args) {
       Softmax(probs);
       for (size_t s = 0; s < args.offsets.size(); ++s) {
         double mass = 0;
-        for (int64_t k = p + args.offsets[s] - args.period; k >= 0;
-             k -= args.period) {
-          mass += probs[k];
+        for (int64_t k = p - args.period; k >= 0; k -= args.period) {
+          mass += probs[k + args.offsets[s]];
         }
         args.mass[s * args.group + g] += mass;
       }

@@ -1,0 +1,113 @@
+#include "services/cli/generation.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "gpu/base/status.h"
+
+namespace winnow {
+namespace {
+
+PrefillRequest ToPrefill(const GenerationRequest& request) {
+  PrefillRequest prefill = {.ids = request.prompt.ids,
+                            .compact_at = request.prompt.compact_at,
+                            .policy = request.policy,
+                            .sampling = request.sampling,
+                            .forced_first = std::nullopt};
+  if (!request.forced.empty()) {
+    prefill.forced_first = request.forced.front();
+  }
+  return prefill;
+}
+
+DecodeRequest ToDecode(const GenerationRequest& request, Manifest manifest,
+                       const TokenChoice& first) {
+  DecodeRequest decode = {.manifest = std::move(manifest),
+                          .first_token = first.id,
+                          .max_tokens = request.max_tokens - 1,
+                          .sampling = request.sampling,
+                          .ignore_eos = request.ignore_eos,
+                          .forced = {}};
+  if (!request.forced.empty()) {
+    decode.forced.assign(request.forced.begin() + 1, request.forced.end());
+    // One forced token leaves nothing to force, and nothing to decode.
+    decode.ignore_eos = true;
+  }
+  return decode;
+}
+
+GenerationResult Summarise(const Engine& engine, const PrefillResult& prefill) {
+  const Manifest& manifest = prefill.manifest;
+  GenerationResult result;
+  result.tokens.push_back(prefill.first);
+  result.plan = manifest.plan;
+  result.kv.full =
+      manifest.num_tokens *
+      engine.model().config().KvBytesPerToken(manifest.identity.dtype);
+  result.kv.stored = manifest.StoredBytes();
+  result.context_tokens = manifest.plan.num_tokens;
+  result.prompt_tokens = manifest.num_tokens;
+  result.prefill = prefill.times;
+  result.time_to_first_token = prefill.times.total;
+  return result;
+}
+
+absl::StatusOr<GenerationResult> GenerateOnce(Engine& engine,
+                                              const GenerationRequest& request,
+                                              TokenSink sink) {
+  WINNOW_ASSIGN_OR_RETURN(PrefillResult prefill,
+                          engine.prefill().Run(ToPrefill(request)));
+  // Decode takes the lease over and ends it; this ends it if decode never
+  // gets that far.
+  const LeaseHandle lease(engine.store(), prefill.manifest.lease.id);
+  GenerationResult result = Summarise(engine, prefill);
+  if (!sink(prefill.first)) {
+    result.finish_reason = FinishReason::kCancelled;
+    return result;
+  }
+  WINNOW_ASSIGN_OR_RETURN(
+      const DecodeResult decode,
+      engine.decode().Run(
+          ToDecode(request, std::move(prefill.manifest), prefill.first), sink));
+  result.tokens.insert(result.tokens.end(), decode.tokens.begin(),
+                       decode.tokens.end());
+  result.finish_reason = decode.finish_reason;
+  result.kv.pulled = decode.pulled_bytes;
+  result.decode = decode.decode;
+  return result;
+}
+
+}  // namespace
+
+absl::StatusOr<GenerationResult> Generate(Engine& engine,
+                                          const GenerationRequest& request,
+                                          TokenSink sink) {
+  if (request.max_tokens < 1) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "max_tokens is ", request.max_tokens, "; it must be at least 1"));
+  }
+  const int64_t limit = engine.model().config().context_limit;
+  const int64_t needed = std::ssize(request.prompt.ids) + request.max_tokens;
+  if (needed - 1 > limit) {
+    return absl::OutOfRangeError(absl::StrCat(
+        "the prompt has ", request.prompt.ids.size(), " tokens and ",
+        request.max_tokens, " more were asked for; the model's limit is ",
+        limit, " tokens; shorten the prompt or lower max_tokens"));
+  }
+  for (int attempt = 1;; ++attempt) {
+    bool started = false;
+    auto result = GenerateOnce(engine, request, [&](const TokenChoice& choice) {
+      // A second attempt chooses the same first token again.
+      const bool repeated = attempt > 1 && !started;
+      started = true;
+      return repeated || sink(choice);
+    });
+    if (!absl::IsAborted(result.status()) || attempt == kMaxPrefills) {
+      return result;
+    }
+  }
+}
+
+}  // namespace winnow

@@ -1,0 +1,163 @@
+#include "services/cli/options.h"
+
+#include <fstream>
+#include <limits>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+
+#include "gpu/base/absl_string.h"
+#include "gpu/base/status.h"
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+
+namespace winnow {
+
+void ModelFlags::AddTo(CLI::App& command) {
+  command.add_option("--model", model, "GGUF file or Hugging Face folder")
+      ->required()
+      ->type_name("PATH");
+  command
+      .add_option("--profile", profile,
+                  "head profile; default: the built-in one of the model")
+      ->type_name("FILE");
+  command
+      .add_option("--numerics", numerics,
+                  "fast (bfloat16 and 8-bit integer products) or float32")
+      ->check(CLI::IsMember({"fast", "float32"}))
+      ->capture_default_str();
+  command.add_option("--kv-dtype", kv_dtype, "type of the cache: bf16 or f32")
+      ->check(CLI::IsMember({"bf16", "f32"}))
+      ->capture_default_str();
+  command
+      .add_option("--threads", threads,
+                  "compute threads; default: the cores this process may use")
+      ->check(CLI::Range(0, 1024))
+      ->type_name("N");
+  command
+      .add_option("--store-size", store_size,
+                  "ceiling of the embedded store's memory")
+      ->capture_default_str()
+      ->type_name("SIZE");
+}
+
+absl::StatusOr<EngineOptions> ModelFlags::Parse() const {
+  WINNOW_ASSIGN_OR_RETURN(const uint64_t bytes, ParseByteSize(store_size));
+  return EngineOptions{
+      .model_path = model,
+      .profile_path = profile,
+      .numerics = numerics == "float32" ? Numerics::kFloat32 : Numerics::kFast,
+      .dtype = kv_dtype == "f32" ? KvDtype::kFloat32 : KvDtype::kBfloat16,
+      .num_threads = threads,
+      .store_bytes = bytes};
+}
+
+void PromptFlags::AddTo(CLI::App& command) {
+  command.add_option("--system", system, "system message")->type_name("TEXT");
+  command
+      .add_option("--context-file", context_file,
+                  "document before the prompt; its cache is made before the "
+                  "prompt is known")
+      ->type_name("FILE");
+  auto* text = command.add_option("--prompt", prompt, "prompt or question")
+                   ->type_name("TEXT");
+  command.add_option("--prompt-file", prompt_file, "prompt from a file")
+      ->type_name("FILE")
+      ->excludes(text);
+  command.add_flag("--raw", raw,
+                   "no chat template; markers in the text are special tokens");
+  command
+      .add_option("--policy", policy,
+                  "full, razor or streaming, with parameters: "
+                  "razor,window=256,echo=off")
+      ->capture_default_str()
+      ->type_name("POLICY");
+}
+
+absl::StatusOr<PromptText> PromptFlags::ReadText() const {
+  PromptText text{
+      .system = system, .context = "", .prompt = prompt, .raw = raw};
+  if (!context_file.empty()) {
+    WINNOW_ASSIGN_OR_RETURN(text.context,
+                            ReadTextFile(context_file, kMaxPromptBytes));
+  }
+  if (!prompt_file.empty()) {
+    WINNOW_ASSIGN_OR_RETURN(text.prompt,
+                            ReadTextFile(prompt_file, kMaxPromptBytes));
+  }
+  return text;
+}
+
+void SamplingFlags::AddTo(CLI::App& command) {
+  command.add_option("--max-tokens", max_tokens, "most tokens to generate")
+      ->capture_default_str()
+      ->type_name("N");
+  command
+      .add_option("--temperature", parameters.temperature,
+                  "0: always the likeliest token")
+      ->capture_default_str();
+  command.add_option("--top-k", parameters.top_k, "0: all")
+      ->capture_default_str();
+  command.add_option("--top-p", parameters.top_p)->capture_default_str();
+  command.add_option("--min-p", parameters.min_p)->capture_default_str();
+  command.add_option("--repetition-penalty", parameters.repetition_penalty)
+      ->capture_default_str();
+  command.add_option("--seed", parameters.seed)->capture_default_str();
+  command.add_flag("--ignore-eos", ignore_eos,
+                   "go on after the end-of-text token");
+}
+
+absl::StatusOr<uint64_t> ParseByteSize(std::string_view text) {
+  static constexpr std::pair<std::string_view, uint64_t> kUnits[] = {
+      {"KiB", uint64_t{1} << 10},
+      {"MiB", uint64_t{1} << 20},
+      {"GiB", uint64_t{1} << 30},
+      {"TiB", uint64_t{1} << 40},
+      {"kB", 1000},
+      {"MB", 1000000},
+      {"GB", 1000000000},
+      {"TB", 1000000000000},
+      {"B", 1}};
+  std::string_view digits = text;
+  uint64_t unit = 1;
+  for (const auto& [suffix, bytes] : kUnits) {
+    if (text.ends_with(suffix)) {
+      digits.remove_suffix(suffix.size());
+      unit = bytes;
+      break;
+    }
+  }
+  uint64_t count = 0;
+  const bool is_number =
+      !digits.empty() &&
+      digits.find_first_not_of("0123456789") == std::string_view::npos &&
+      absl::SimpleAtoi(Absl(digits), &count);
+  if (!is_number || count > std::numeric_limits<uint64_t>::max() / unit) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("'", Absl(text),
+                     "' is not a size; write a whole number with a unit, such "
+                     "as 512MiB or 4GiB"));
+  }
+  return count * unit;
+}
+
+absl::StatusOr<std::string> ReadTextFile(const std::string& path,
+                                         size_t limit) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) {
+    return absl::NotFoundError(absl::StrCat("cannot read ", path));
+  }
+  std::string text;
+  char buffer[65536];
+  while (file.read(buffer, sizeof(buffer)) || file.gcount() > 0) {
+    text.append(buffer, file.gcount());
+    if (text.size() > limit) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(path, " is larger than the limit of ", limit, " bytes"));
+    }
+  }
+  return text;
+}
+
+}  // namespace winnow

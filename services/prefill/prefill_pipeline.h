@@ -1,0 +1,109 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+
+#include "cache_store/format/manifest.h"
+#include "cache_store/plan/head_profile.h"
+#include "cache_store/store/kv_store.h"
+#include "gpu/base/clock.h"
+#include "gpu/model/sampler.h"
+#include "gpu/model/transformer.h"
+
+namespace winnow {
+
+// What a prefill needs to know about one model.  Borrowed by the pipeline.
+struct PrefillModel {
+  const Model* model = nullptr;
+  const HeadProfile* profile = nullptr;  // null: no policy that needs one
+  CacheIdentity identity;
+};
+
+struct PrefillOptions {
+  KvDtype dtype = KvDtype::kBfloat16;
+  int chunk_tokens = 512;  // tokens of one forward pass
+  int64_t max_tokens = 0;  // longest context and prompt; 0: the model's limit
+  absl::Duration lease_ttl = absl::Minutes(2);
+  const Clock* clock = &Clock::Real();
+};
+
+struct PrefillRequest {
+  std::vector<int32_t> ids;  // context and prompt
+  int64_t compact_at = 0;    // tokens of the context, 1 to ids.size(); the rest
+                             // runs over the kept cache
+  Policy policy;
+  SamplingParameters sampling;
+  std::optional<int32_t> forced_first;  // taken as first token, for scoring
+};
+
+// Time spent in the stages of one prefill.
+struct PrefillTimes {
+  absl::Duration context;  // forward passes up to compact_at
+  absl::Duration compact;
+  absl::Duration write;   // segments into the store
+  absl::Duration prompt;  // forward passes after compact_at
+  absl::Duration total;   // until the manifest is there
+};
+
+struct PrefillResult {
+  Manifest manifest;  // holds the lease of the write
+  TokenChoice first;  // the token at manifest.next_position, not in the cache
+  PrefillTimes times;
+};
+
+// Builds the cache of a context, compacts it, writes it into a store, and
+// samples the first token.
+//
+// Memory: the KV of one context in full (max_tokens x bytes a token of the
+// dtype), the activations of one chunk, and one row of logits.
+// Not thread-safe; backend, model and store outlive it.
+class PrefillPipeline {
+ public:
+  static absl::StatusOr<std::unique_ptr<PrefillPipeline>> Create(
+      Backend& backend, const PrefillModel& model, KvStore& store,
+      const PrefillOptions& options);
+
+  // Errors:
+  //   INVALID_ARGUMENT     empty, an id out of the vocabulary, compact_at or a
+  //                        sampling parameter out of range.
+  //   OUT_OF_RANGE         more tokens than max_tokens; says both numbers.
+  //   FAILED_PRECONDITION  the policy needs a head profile and there is none.
+  //   RESOURCE_EXHAUSTED   the store has no room; known before any compute.
+  // On an error nothing is left behind in the store.
+  absl::StatusOr<PrefillResult> Run(const PrefillRequest& request);
+
+ private:
+  struct Job;
+
+  PrefillPipeline(Backend& backend, const PrefillModel& model, KvStore& store,
+                  const PrefillOptions& options);
+  absl::Status Check(const PrefillRequest& request) const;
+  absl::StatusOr<Job> Plan(const PrefillRequest& request) const;
+  absl::Status Reserve(Job& job);
+  absl::Status ReadContext(Job& job);
+  absl::Status CompactContext(Job& job);
+  absl::Status WriteContext(Job& job);
+  absl::Status ReadPrompt(Job& job);
+  absl::Status WritePrompt(Job& job);
+  absl::StatusOr<PrefillResult> HandOver(Job& job);
+
+  absl::Status ReadTokens(Job& job, std::span<const int32_t> ids);
+  absl::Status WriteSegments(Job& job, size_t begin, size_t end);
+  absl::StatusOr<TokenChoice> ChooseFirst(const Job& job);
+
+  Backend& backend_;
+  const PrefillModel model_;
+  KvStore& store_;
+  const PrefillOptions options_;
+  std::unique_ptr<Transformer> transformer_;
+  std::vector<float> logits_;  // [vocabulary], of the last token read
+};
+
+}  // namespace winnow
