@@ -28,22 +28,25 @@ constexpr uint32_t kOpen = 1u << 12;
 constexpr uint32_t kGenerationOne = 1u << 13;
 constexpr uint32_t kGenerationMask = ~(kGenerationOne - 1);
 
-// Returns the first value for which `ready` holds: polls, then blocks.
+// Returns the first value for which `ready` holds: polls, then blocks.  Every
+// wake-up polls anew: a thread that woke too late for a short loop must be
+// there for the next one.
 template <typename Ready>
 uint32_t Await(const std::atomic<uint32_t>& word, Ready ready) {
-  const auto deadline = std::chrono::steady_clock::now() + kSpinTime;
-  uint32_t value = word.load(std::memory_order_acquire);
-  while (!ready(value) && std::chrono::steady_clock::now() < deadline) {
-    for (int i = 0; i < kPollsPerClockRead && !ready(value); ++i) {
-      _mm_pause();
-      value = word.load(std::memory_order_acquire);
+  while (true) {
+    const auto deadline = std::chrono::steady_clock::now() + kSpinTime;
+    uint32_t value = word.load(std::memory_order_acquire);
+    while (!ready(value) && std::chrono::steady_clock::now() < deadline) {
+      for (int i = 0; i < kPollsPerClockRead && !ready(value); ++i) {
+        _mm_pause();
+        value = word.load(std::memory_order_acquire);
+      }
     }
-  }
-  while (!ready(value)) {
+    if (ready(value)) {
+      return value;
+    }
     word.wait(value, std::memory_order_acquire);
-    value = word.load(std::memory_order_acquire);
   }
-  return value;
 }
 
 }  // namespace
