@@ -49,7 +49,8 @@ struct AttentionArgs {
 //                 of entry p - j * period + offsets[s].
 // Echo heads look at offset 0, earlier occurrences of a token that repeats with
 // the period; induction heads at offset 1, the entry right after each of them.
-// Only the queries with p >= first_query count.  Softmax is over all entries <= p.
+// Only the queries with p >= first_query count.  Softmax is over all entries <=
+// p.
 struct AttentionMassArgs {
   AttentionRow row;  // output and compensation are ignored
   KvTileShape tile;

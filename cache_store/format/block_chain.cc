@@ -24,7 +24,7 @@
 #include <openssl/rand.h>
 
 #include "cache_store/format/segment.h"
-#include "cache_store/plan/sha256.h"
+#include "gpu/base/sha256.h"
 
 namespace winnow {
 namespace {
@@ -79,7 +79,7 @@ SegmentKey Key(const BlockDigest& digest, SegmentKind kind,
   AppendBytes(bytes, digest);
   AppendBytes(bytes, kind);
   AppendPrefixed(bytes, extras);
-  return {Sha256Of(bytes)};
+  return {Sha256(bytes)};
 }
 
 }  // namespace
@@ -94,7 +94,7 @@ BlockChain BlockChain::Start(const CacheIdentity& identity, const Plan& plan) {
   AppendPrefixed(bytes, Bytes(kTileLayoutId));
   AppendPrefixed(bytes, identity.rotary);
   AppendPrefixed(bytes, identity.tenant_salt);
-  return BlockChain(Sha256Of(bytes));
+  return BlockChain(Sha256(bytes));
 }
 
 void BlockChain::Append(std::span<const int32_t> ids) {
@@ -103,7 +103,7 @@ void BlockChain::Append(std::span<const int32_t> ids) {
     std::string bytes(1, kBlockTag);
     AppendBytes(bytes, tip_);
     bytes += IdBytes(ids.subspan(at, kBlockTokens));
-    tip_ = Sha256Of(bytes);
+    tip_ = Sha256(bytes);
     digests_.push_back(tip_);
   }
 }
@@ -112,7 +112,7 @@ void BlockChain::MarkLineage(const Plan& plan) {
   std::string bytes(1, kMarkTag);
   AppendBytes(bytes, digests_.back());
   bytes += RetentionParameters(plan);
-  tip_ = Sha256Of(bytes);
+  tip_ = Sha256(bytes);
 }
 
 SegmentKey BlockChain::RetrievalKey(size_t block) const {

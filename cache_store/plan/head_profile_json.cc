@@ -16,7 +16,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "cache_store/plan/head_profile.h"
-#include "cache_store/plan/sha256.h"
+#include "gpu/base/sha256.h"
 #include "gpu/base/status.h"
 #include "gpu/kv_tile.h"
 #include <nlohmann/json.hpp>
@@ -366,12 +366,12 @@ absl::Status ReadShape(Reader& reader, HeadProfile& profile) {
 }  // namespace
 
 std::array<uint8_t, 32> HeadProfile::Digest() const {
-  return Sha256Of(Dump(ToJson(*this)));
+  return Sha256(Dump(ToJson(*this)));
 }
 
 std::string FormatHeadProfile(const HeadProfile& profile) {
   Json json = ToJson(profile);
-  json["digest"] = HexOf(Sha256Of(Dump(json)));
+  json["digest"] = HexOf(Sha256(Dump(json)));
   return Dump(json) + "\n";
 }
 

@@ -16,6 +16,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 
+#include "gpu/base/absl_string.h"
+#include "gpu/base/edit_distance.h"
 #include "gpu/base/status.h"
 #include "gpu/kv_tile.h"
 
@@ -33,28 +35,6 @@ constexpr std::array<std::string_view, 3> kKinds = {"full", "razor",
 constexpr std::array<std::string_view, 8> kLaterKinds = {
     "local",     "scattered", "h2o",   "snapkv",
     "pyramidkv", "tova",      "adakv", "sentinel"};
-
-absl::string_view Absl(std::string_view text) {
-  return {text.data(), text.size()};  // Debian's is not std::string_view
-}
-
-// Edits (insert, delete, replace) that turn `a` into `b`.
-size_t EditDistance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) {
-    row[j] = j;
-  }
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({replaced, row[j] + 1, row[j - 1] + 1});
-    }
-  }
-  return row[b.size()];
-}
 
 std::string_view Nearest(std::string_view name,
                          std::span<const std::string_view> names) {
@@ -132,14 +112,14 @@ absl::StatusOr<double> ParseShare(std::string_view name,
   return value;
 }
 
-template <int Policy::*member, int low, int high>
+template <int Policy::* member, int low, int high>
 absl::Status SetInt(std::string_view name, std::string_view text,
                     Policy& policy) {
   WINNOW_ASSIGN_OR_RETURN(policy.*member, ParseInt(name, text, low, high));
   return absl::OkStatus();
 }
 
-template <std::optional<double> Policy::*member>
+template <std::optional<double> Policy::* member>
 absl::Status SetShare(std::string_view name, std::string_view text,
                       Policy& policy) {
   WINNOW_ASSIGN_OR_RETURN(policy.*member, ParseShare(name, text));

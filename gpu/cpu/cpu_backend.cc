@@ -21,6 +21,13 @@ namespace {
 // More threads than any machine of one memory has cores.
 constexpr int kMaxThreads = 1024;
 
+// Float32 mode rounds nothing: not to bfloat16 either, which the kernels of the
+// highest level do with queries and probabilities over bfloat16 tiles.
+CpuLevel AttentionLevel(CpuLevel level, Numerics numerics) {
+  return numerics == Numerics::kFloat32 ? std::min(level, CpuLevel::kAvx512)
+                                        : level;
+}
+
 std::string BackendName(CpuLevel level, Numerics numerics) {
   const char* level_name = "";
   switch (level) {
@@ -45,7 +52,7 @@ class CpuBackend final : public Backend {
         pool_(num_threads),
         linear_(pool_, level, numerics),
         elementwise_(pool_),
-        attention_(pool_, level),
+        attention_(pool_, AttentionLevel(level, numerics)),
         packing_(pool_) {}
 
   std::string_view name() const override { return name_; }

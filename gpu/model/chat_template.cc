@@ -10,7 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 
-#include "gpu/model/text_digest.h"
+#include "gpu/base/sha256.h"
 
 namespace winnow {
 namespace {

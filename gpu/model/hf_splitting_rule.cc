@@ -8,7 +8,7 @@
 #include "absl/strings/string_view.h"
 
 #include "gpu/model/bounded_json.h"
-#include "gpu/model/text_digest.h"
+#include "gpu/base/sha256.h"
 
 namespace winnow {
 namespace {

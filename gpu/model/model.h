@@ -8,13 +8,12 @@
 
 #include "absl/status/statusor.h"
 
+#include "gpu/base/sha256.h"
 #include "gpu/model/model_config.h"
 #include "gpu/model/tokenizer_source.h"
 #include "gpu/weight.h"
 
 namespace winnow {
-
-using Sha256Digest = std::array<uint8_t, 32>;
 
 // Weights of one transformer block.  Vectors are float32; null where the
 // family has none.

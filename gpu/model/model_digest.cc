@@ -11,7 +11,6 @@
 #include <vector>
 
 #include <fcntl.h>
-#include <openssl/evp.h>
 #include <unistd.h>
 
 #include "absl/status/status.h"
@@ -19,7 +18,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 
+#include "gpu/base/sha256.h"
 #include "gpu/base/status.h"
+#include "gpu/model/cache_folder.h"
 #include "gpu/model/text_digest.h"
 
 // An entry of the cache is one line:
@@ -36,8 +37,6 @@ constexpr size_t kReadBytes = size_t{1} << 20;
 // A file younger than this may change again without its mtime telling, which
 // the kernel counts in ticks: it is not remembered yet.
 constexpr int64_t kSettledNs = 2'000'000'000;
-
-using EvpContext = std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)>;
 
 absl::string_view AsText(const Sha256Digest& digest) {
   return {reinterpret_cast<const char*>(digest.data()), digest.size()};
@@ -89,18 +88,9 @@ bool WriteAll(int descriptor, absl::string_view text) {
          static_cast<ssize_t>(text.size());
 }
 
-std::string EnvironmentOr(const char* name) {
-  const char* value = std::getenv(name);
-  return value == nullptr ? "" : value;
-}
-
 absl::StatusOr<Sha256Digest> HashContents(const MappedFile& file,
                                           uint64_t size) {
-  const EvpContext context(EVP_MD_CTX_new(), &EVP_MD_CTX_free);
-  if (context == nullptr ||
-      EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) != 1) {
-    return absl::InternalError("OpenSSL has no SHA-256");
-  }
+  Sha256Hash hash;
   std::vector<std::byte> buffer(kReadBytes);
   uint64_t offset = 0;
   while (true) {
@@ -108,20 +98,14 @@ absl::StatusOr<Sha256Digest> HashContents(const MappedFile& file,
     if (count == 0) {
       break;
     }
-    if (EVP_DigestUpdate(context.get(), buffer.data(), count) != 1) {
-      return absl::InternalError("OpenSSL's SHA-256 failed");
-    }
+    hash.Add(std::span(buffer).first(count));
     offset += count;
   }
   if (offset != size) {
     return absl::FailedPreconditionError(
         absl::StrCat(file.path(), " changed while it was read"));
   }
-  Sha256Digest digest;
-  if (EVP_DigestFinal_ex(context.get(), digest.data(), nullptr) != 1) {
-    return absl::InternalError("OpenSSL's SHA-256 failed");
-  }
-  return digest;
+  return hash.Finish();
 }
 
 int64_t WallClockNs() {
@@ -133,15 +117,8 @@ int64_t WallClockNs() {
 }  // namespace
 
 std::string DigestCache::DefaultFolder() {
-  if (const std::string own = EnvironmentOr("WINNOW_CACHE_DIR"); !own.empty()) {
-    return own + "/digests";
-  }
-  if (const std::string caches = EnvironmentOr("XDG_CACHE_HOME");
-      !caches.empty()) {
-    return caches + "/winnow/digests";
-  }
-  const std::string home = EnvironmentOr("HOME");
-  return home.empty() ? "" : home + "/.cache/winnow/digests";
+  const std::string folder = CacheFolder();
+  return folder.empty() ? "" : folder + "/digests";
 }
 
 std::string DigestCache::PathOf(const FileIdentity& identity) const {

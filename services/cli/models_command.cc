@@ -7,7 +7,7 @@
 
 #include "cache_store/plan/head_profile.h"
 #include "gpu/base/status.h"
-#include "gpu/model/model_digest.h"
+#include "gpu/model/cache_folder.h"
 #include "gpu/model/model.h"
 #include "services/cli/commands.h"
 #include "services/cli/output.h"
@@ -87,8 +87,7 @@ void PrintModel(const Json& json) {
 absl::Status RunModels(const ModelsFlags& flags) {
   std::vector<std::string> paths = flags.paths;
   if (paths.empty()) {
-    const std::filesystem::path digests = DigestCache::DefaultFolder();
-    paths.push_back((digests.parent_path() / "models").string());
+    paths.push_back(CacheFolder() + "/models");
   }
   Json all = Json::array();
   for (const std::string& path : paths) {
