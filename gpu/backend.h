@@ -55,7 +55,7 @@ class DeviceBuffer {
 // The compute seam: everything that the model runs on.
 //
 // The plain CPU loops (gpu/cpu/reference) are the definition of every
-// operation; the parity suite tests/contract/backend_parity_test.cc runs on
+// operation; the parity suites tests/contract/*_parity_test.cc run on
 // every backend that the machine can make, and each further one joins by
 // passing it.
 //

@@ -59,8 +59,10 @@ void ExpandNibbles(const std::byte* quants, uint32_t high_bits, int offset,
                    float scale, float minimum, float* output) {
   for (int i = 0; i < 16; ++i) {
     const int byte = std::to_integer<int>(quants[i]);
-    const int low = (byte & 15) | ((high_bits >> i & 1) << 4);
-    const int high = (byte >> 4) | ((high_bits >> (i + 16) & 1) << 4);
+    const auto fifth_low = static_cast<int>(high_bits >> i & 1);
+    const auto fifth_high = static_cast<int>(high_bits >> (i + 16) & 1);
+    const int low = (byte & 15) | fifth_low << 4;
+    const int high = byte >> 4 | fifth_high << 4;
     output[i] = scale * static_cast<float>(low - offset) + minimum;
     output[i + 16] = scale * static_cast<float>(high - offset) + minimum;
   }

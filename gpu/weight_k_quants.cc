@@ -80,8 +80,8 @@ void DequantizeQ6K(const std::byte* block, float* output) {
     const int four_bits =
         U8(low[half * 64 + quarter % 2 * 32 + lane]) >> (quarter / 2 * 4) & 15;
     const int two_bits = U8(high[half * 32 + lane]) >> (quarter * 2) & 3;
-    const int scale = static_cast<int8_t>(scales[i / 16]);
-    const float step = d * static_cast<float>(scale);
+    const auto scale = static_cast<float>(static_cast<int8_t>(scales[i / 16]));
+    const float step = d * scale;
     output[i] = step * static_cast<float>((four_bits | two_bits << 4) - 32);
   }
 }

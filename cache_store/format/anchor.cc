@@ -1,7 +1,8 @@
 #include "cache_store/format/anchor.h"
 
 #include <cassert>
-#include <cstring>
+
+#include "cache_store/format/token_rows.h"
 
 namespace winnow {
 namespace {
@@ -26,11 +27,6 @@ size_t SumBytes(const KvTileShape& tile) {
   return static_cast<size_t>(tile.head_dim) * sizeof(float);
 }
 
-// Sinks of one head: T[s][d].
-size_t SinkBytes(const KvTileShape& tile, uint32_t num_sinks) {
-  return size_t{num_sinks} * tile.head_dim * KvDtypeSize(tile.dtype);
-}
-
 AnchorOffsets Offsets(const KvTileShape& tile, uint32_t num_heads,
                       uint32_t num_sinks) {
   AnchorOffsets at;
@@ -38,8 +34,8 @@ AnchorOffsets Offsets(const KvTileShape& tile, uint32_t num_heads,
   at.key_sums = at.weights + AlignUp(num_heads * sizeof(float));
   at.value_sums = at.key_sums + num_heads * SumBytes(tile);
   at.sink_keys = at.value_sums + num_heads * SumBytes(tile);
-  at.sink_values = at.sink_keys + num_heads * SinkBytes(tile, num_sinks);
-  at.end = at.sink_values + num_heads * SinkBytes(tile, num_sinks);
+  at.sink_values = at.sink_keys + num_heads * TokenRowBytes(tile, num_sinks);
+  at.end = at.sink_values + num_heads * TokenRowBytes(tile, num_sinks);
   return at;
 }
 
@@ -95,7 +91,7 @@ auto AnchorView<Byte>::value_sum(uint32_t head) const
 template <typename Byte>
 std::span<Byte> AnchorView<Byte>::sink_keys(uint32_t head) const {
   assert(head < num_heads_);
-  const size_t bytes = SinkBytes(tile_, num_sinks_);
+  const size_t bytes = TokenRowBytes(tile_, num_sinks_);
   const size_t at = Offsets(tile_, num_heads_, num_sinks_).sink_keys;
   return payload_.subspan(at + head * bytes, bytes);
 }
@@ -103,51 +99,12 @@ std::span<Byte> AnchorView<Byte>::sink_keys(uint32_t head) const {
 template <typename Byte>
 std::span<Byte> AnchorView<Byte>::sink_values(uint32_t head) const {
   assert(head < num_heads_);
-  const size_t bytes = SinkBytes(tile_, num_sinks_);
+  const size_t bytes = TokenRowBytes(tile_, num_sinks_);
   const size_t at = Offsets(tile_, num_heads_, num_sinks_).sink_values;
   return payload_.subspan(at + head * bytes, bytes);
 }
 
 template class AnchorView<std::byte>;
 template class AnchorView<const std::byte>;
-
-void SinksFromTile(const void* tile, const KvTileShape& shape, int num_sinks,
-                   std::span<std::byte> keys, std::span<std::byte> values) {
-  const size_t size = KvDtypeSize(shape.dtype);
-  assert(num_sinks >= 0 && num_sinks <= kBlockTokens);
-  assert(keys.size() == SinkBytes(shape, num_sinks));
-  assert(values.size() == keys.size());
-  const auto* bytes = static_cast<const std::byte*>(tile);
-  if (num_sinks == 0) {
-    return;  // memcpy must not see the null pointer of an empty span
-  }
-  std::memcpy(keys.data(), bytes, keys.size());
-  for (int token = 0; token < num_sinks; ++token) {
-    for (int dim = 0; dim < shape.head_dim; ++dim) {
-      std::memcpy(values.data() + shape.KeyIndex(token, dim) * size,
-                  bytes + shape.ValueIndex(token, dim) * size, size);
-    }
-  }
-}
-
-void SinksToTile(std::span<const std::byte> keys,
-                 std::span<const std::byte> values, const KvTileShape& shape,
-                 int num_sinks, void* tile) {
-  const size_t size = KvDtypeSize(shape.dtype);
-  assert(num_sinks >= 0 && num_sinks <= kBlockTokens);
-  assert(keys.size() == SinkBytes(shape, num_sinks));
-  assert(values.size() == keys.size());
-  auto* bytes = static_cast<std::byte*>(tile);
-  if (num_sinks == 0) {
-    return;
-  }
-  std::memcpy(bytes, keys.data(), keys.size());
-  for (int token = 0; token < num_sinks; ++token) {
-    for (int dim = 0; dim < shape.head_dim; ++dim) {
-      std::memcpy(bytes + shape.ValueIndex(token, dim) * size,
-                  values.data() + shape.KeyIndex(token, dim) * size, size);
-    }
-  }
-}
 
 }  // namespace winnow

@@ -55,12 +55,4 @@ class AnchorView {
   uint32_t num_sinks_;
 };
 
-// Copies the first `num_sinks` tokens of a tile to an anchor's sinks, and back
-// into a zeroed tile, bit for bit.
-void SinksFromTile(const void* tile, const KvTileShape& shape, int num_sinks,
-                   std::span<std::byte> keys, std::span<std::byte> values);
-void SinksToTile(std::span<const std::byte> keys,
-                 std::span<const std::byte> values, const KvTileShape& shape,
-                 int num_sinks, void* tile);
-
 }  // namespace winnow

@@ -42,10 +42,10 @@ struct Manifest {
 
 // The segments that a manifest of `plan` over `num_tokens` tokens M must name,
 // in their order, with shape and sharing but no key.  Used by prefill to make
-// them, and by ValidateManifest.  The order: A, W by block, R by block, T(b, N);
-// then, private, T(N, M) if there is a prompt, and, if the prompt was so long
-// that local heads folded more blocks, the anchor with the sums of
-// [sinks, LoadedBegin).
+// them, and by ValidateManifest.  The order: A, W by block, R by block, T(b,
+// N); then, private, T(N, M) if there is a prompt, and, if the prompt was so
+// long that local heads folded more blocks, the anchor with the sums of [sinks,
+// LoadedBegin).
 //
 // Anchors: first_token = sinks, end_token = the end of the folded range.
 std::vector<ManifestSegment> ExpectedSegments(const Plan& plan,

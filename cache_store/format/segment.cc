@@ -5,8 +5,10 @@
 //              chain_digest:u8[32] layout_id:u32 head_dim:u32 num_layers:u32
 //              num_heads:u32 num_blocks:u32 num_sinks:u32 first_token:u64
 //              end_token:u64 payload_length:u64 xxh3:u8[16] zero[to 256]
-//   payload := R, W, T: tile[layer][KV head of the class][block]
+//   payload := R, W: tile[layer][KV head of the class]
+//              T: rows[layer][KV head], of n = end_token - first_token tokens
 //              A: anchor, see anchor.h
+//   rows    := keys T[n][d] values T[n][d]
 //   tile    := K[64][d] V[2][d][32]        // V by dimension within 32 tokens
 //
 // magic is "WNSG" as bytes.  dtype is KvDtype.  xxh3 is the canonical
@@ -27,10 +29,12 @@
 #include <xxhash.h>
 
 #include "absl/status/status.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 
 #include "cache_store/format/anchor.h"
+#include "cache_store/format/token_rows.h"
 
 namespace winnow {
 namespace {
@@ -171,6 +175,9 @@ size_t SegmentShape::PayloadBytes() const {
   if (kind == SegmentKind::kAnchor) {
     return AnchorPayloadBytes(tile, num_heads, num_sinks);
   }
+  if (kind == SegmentKind::kTail) {
+    return num_heads * 2 * TokenRowBytes(tile, end_token - first_token);
+  }
   return size_t{num_heads} * num_blocks * tile.Bytes();
 }
 
@@ -241,11 +248,10 @@ absl::StatusOr<SegmentHeader> ParseSegmentHeader(
                     absl::StrCat(kSegmentVersion));
   }
   const auto kind = Load<uint8_t>(segment, kKindAt);
-  if (absl::string_view("RWAT").find(static_cast<char>(kind)) ==
-      absl::string_view::npos) {
+  if (!absl::StrContains("RWAT", static_cast<char>(kind))) {
     return BadField("kind", kind, "R, W, A or T");
   }
-  if (const absl::Status tile = CheckTile(segment); !tile.ok()) {
+  if (absl::Status tile = CheckTile(segment); !tile.ok()) {
     return tile;
   }
   SegmentHeader header;
@@ -263,7 +269,7 @@ absl::StatusOr<SegmentHeader> ParseSegmentHeader(
   shape.num_sinks = Load<uint32_t>(segment, kNumSinksAt);
   shape.first_token = Load<uint64_t>(segment, kFirstTokenAt);
   shape.end_token = Load<uint64_t>(segment, kEndTokenAt);
-  if (const absl::Status counts = CheckCounts(shape); !counts.ok()) {
+  if (absl::Status counts = CheckCounts(shape); !counts.ok()) {
     return counts;
   }
   if (shape.PayloadBytes() != segment.size() - kSegmentHeaderBytes) {

@@ -20,18 +20,18 @@ inline constexpr size_t kMaxSegmentBytes = size_t{1} << 32;
 
 // What the payload of a segment is made of.
 //
-// R, W, T: tiles [layer][KV head of the class][block of the segment].
+// R, W: tiles [layer][KV head of the class].
+// T: rows of its tokens [layer][KV head], see token_rows.h: no padding.
 // A: see anchor.h.
 struct SegmentShape {
   SegmentKind kind = SegmentKind::kRetrieval;
   KvTileShape tile;
   uint32_t num_layers = 0;
   uint32_t num_heads = 0;    // heads of the class, over all layers together
-  uint32_t num_blocks = 1;   // blocks of each head; R, W: 1; A: 0
+  uint32_t num_blocks = 1;   // blocks that its tokens touch; R, W: 1; A: 0
   uint32_t num_sinks = 0;    // A only
-  uint64_t first_token = 0;  // tokens [first_token, end_token) are valid; T may
-  uint64_t end_token = 0;    // start inside its first block: slots before it
-                             // are zero
+  uint64_t first_token = 0;  // tokens [first_token, end_token); those of T may
+  uint64_t end_token = 0;    // start and end inside a block
   bool operator==(const SegmentShape&) const = default;
 
   size_t PayloadBytes() const;

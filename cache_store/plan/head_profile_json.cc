@@ -6,16 +6,13 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <cmath>
-#include <cstdlib>
 #include <fstream>
 #include <limits>
-#include <optional>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 
 #include "cache_store/plan/head_profile.h"
+#include "cache_store/plan/member_reader.h"
 #include "gpu/base/sha256.h"
 #include "gpu/base/status.h"
 #include "gpu/kv_tile.h"
@@ -64,11 +61,6 @@ Json Rows(int num_rows, int num_columns, const Value& value) {
   return rows;
 }
 
-std::string HexOf(const std::array<uint8_t, 32>& bytes) {
-  return absl::BytesToHexString(absl::string_view(
-      reinterpret_cast<const char*>(bytes.data()), bytes.size()));
-}
-
 // Everything but the digest.
 Json ToJson(const HeadProfile& profile) {
   const int layers = profile.num_layers;
@@ -92,7 +84,7 @@ Json ToJson(const HeadProfile& profile) {
   const auto induction = [&](size_t i) { return profile.scores[i].induction; };
   const auto weight = [&](size_t i) { return profile.weights[i]; };
   return {{"format_version", kFormatVersion},
-          {"model_digest", HexOf(profile.model_digest)},
+          {"model_digest", ToHex(profile.model_digest)},
           {"model_name", profile.model_name},
           {"num_layers", layers},
           {"num_heads", heads},
@@ -146,150 +138,9 @@ absl::StatusOr<Json> ParseBounded(std::string_view text) {
   return json;
 }
 
-// Reads members, each once, and remembers the first failure.
-class Reader {
- public:
-  Reader(const Json& json, std::string name)
-      : json_(json), name_(std::move(name)) {}
-
-  int Int(const char* member, int low, int high) {
-    const Json* value = Find(member);
-    if (value == nullptr || !value->is_number_integer() ||
-        !InRange(*value, low, high)) {
-      Fail(member, absl::StrCat("a whole number from ", low, " to ", high));
-      return low;
-    }
-    return value->get<int>();
-  }
-
-  double Number(const char* member, double high) {
-    const Json* value = Find(member);
-    if (value == nullptr || !value->is_number() ||
-        !(value->get<double>() >= 0 && value->get<double>() <= high)) {
-      Fail(member, absl::StrCat("a number from 0 to ", high));
-      return 0;
-    }
-    return value->get<double>();
-  }
-
-  std::string Text(const char* member, size_t most_bytes) {
-    const Json* value = Find(member);
-    if (value == nullptr || !value->is_string() ||
-        value->get_ref<const std::string&>().size() > most_bytes) {
-      Fail(member, absl::StrCat("a string of at most ", most_bytes, " bytes"));
-      return "";
-    }
-    return value->get<std::string>();
-  }
-
-  std::array<uint8_t, 32> Digest(const char* member) {
-    std::array<uint8_t, 32> digest{};
-    const std::string hex = Text(member, 2 * digest.size());
-    const bool is_hex =
-        hex.size() == 2 * digest.size() &&
-        hex.find_first_not_of("0123456789abcdef") == std::string::npos;
-    if (!is_hex) {
-      Fail(member, "64 lower-case hexadecimal digits");
-      return digest;
-    }
-    const std::string bytes = absl::HexStringToBytes(hex);
-    std::ranges::copy(bytes, digest.begin());
-    return digest;
-  }
-
-  // An array [rows][columns] of numbers from 0 to `high`.
-  std::vector<float> Matrix(const char* member, int rows, int columns,
-                            double high) {
-    const Json* value = Find(member);
-    const std::string wanted =
-        absl::StrCat("[", rows, "][", columns, "] numbers from 0 to ", high);
-    std::vector<float> numbers;
-    if (value == nullptr || !value->is_array() ||
-        value->size() != static_cast<size_t>(rows)) {
-      Fail(member, wanted);
-      return numbers;
-    }
-    for (const Json& row : *value) {
-      if (!row.is_array() || row.size() != static_cast<size_t>(columns)) {
-        Fail(member, wanted);
-        return {};
-      }
-      for (const Json& number : row) {
-        if (!number.is_number() ||
-            !(number.get<double>() >= 0 && number.get<double>() <= high)) {
-          Fail(member, wanted);
-          return {};
-        }
-        numbers.push_back(number.get<float>());
-      }
-    }
-    return numbers;
-  }
-
-  const Json* Object(const char* member) {
-    const Json* value = Find(member);
-    if (value == nullptr || !value->is_object()) {
-      Fail(member, "an object");
-      return nullptr;
-    }
-    return value;
-  }
-
-  const Json* Array(const char* member, size_t most) {
-    const Json* value = Find(member);
-    if (value == nullptr || !value->is_array() || value->size() > most) {
-      Fail(member, absl::StrCat("an array of at most ", most));
-      return nullptr;
-    }
-    return value;
-  }
-
-  bool Has(const char* member) const { return json_.contains(member); }
-
-  static bool InRange(const Json& integer, int64_t low, int64_t high) {
-    if (integer.is_number_unsigned() &&
-        integer.get<uint64_t>() >
-            static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) {
-      return false;
-    }
-    return integer.get<int64_t>() >= low && integer.get<int64_t>() <= high;
-  }
-
-  void Fail(absl::string_view member, absl::string_view wanted) {
-    if (status_.ok()) {
-      status_ = Bad(absl::StrCat(name_, member), wanted);
-    }
-  }
-
-  const Json* Find(const char* member) {
-    ++num_asked_;
-    const auto found = json_.find(member);
-    if (found == json_.end()) {
-      Fail(member, "there");
-      return nullptr;
-    }
-    return &*found;
-  }
-
-  // After all members were read: none is left over.
-  absl::Status Finish() {
-    if (status_.ok() && json_.size() != num_asked_) {
-      Fail("the object", "without unknown members");
-    }
-    return status_;
-  }
-  const absl::Status& status() const { return status_; }
-
- private:
-  const Json& json_;
-  std::string name_;
-  size_t num_asked_ = 0;
-  absl::Status status_;
-};
-
 // Members "rule" and "calibration".
 absl::Status ReadRule(const Json& json, HeadSelectionRule& rule) {
-  Reader reader(json, "rule.");
+  MemberReader reader(json, "head profile: rule.");
   rule.induction_share = reader.Number("induction_share", 1);
   rule.echo_share = reader.Number("echo_share", 1);
   // Any echo score is below 2: such a minimum switches the rule off.
@@ -298,14 +149,13 @@ absl::Status ReadRule(const Json& json, HeadSelectionRule& rule) {
 }
 
 absl::Status ReadCalibration(const Json& json, HeadProfile& profile) {
-  Reader reader(json, "calibration.");
+  MemberReader reader(json, "head profile: calibration.");
   profile.calibration_block = reader.Int("block", 0, 1 << 24);
   profile.calibration_repeats = reader.Int("repeats", 0, 1 << 24);
   if (reader.Has("ids")) {
     if (const Json* ids = reader.Array("ids", kMaxCalibrationIds)) {
       for (const Json& id : *ids) {
-        if (!id.is_number_integer() ||
-            !Reader::InRange(id, 0, std::numeric_limits<int32_t>::max())) {
+        if (!IsIntegerIn(id, 0, std::numeric_limits<int32_t>::max())) {
           reader.Fail("ids", "token ids");
           break;
         }
@@ -325,14 +175,13 @@ absl::Status ReadCalibration(const Json& json, HeadProfile& profile) {
 }
 
 absl::Status ReadRetrieval(const Json& list, HeadProfile& profile) {
-  const absl::Status bad =
+  absl::Status bad =
       Bad("retrieval", "[layer, KV head] pairs in order, each once");
   size_t next = 0;  // first head that may still come
   for (const Json& pair : list) {
-    if (!pair.is_array() || pair.size() != 2 || !pair[0].is_number_integer() ||
-        !pair[1].is_number_integer() ||
-        !Reader::InRange(pair[0], 0, profile.num_layers - 1) ||
-        !Reader::InRange(pair[1], 0, profile.num_kv_heads - 1)) {
+    if (!pair.is_array() || pair.size() != 2 ||
+        !IsIntegerIn(pair[0], 0, profile.num_layers - 1) ||
+        !IsIntegerIn(pair[1], 0, profile.num_kv_heads - 1)) {
       return bad;
     }
     const size_t head =
@@ -346,7 +195,7 @@ absl::Status ReadRetrieval(const Json& list, HeadProfile& profile) {
   return absl::OkStatus();
 }
 
-absl::Status ReadShape(Reader& reader, HeadProfile& profile) {
+absl::Status ReadShape(MemberReader& reader, HeadProfile& profile) {
   reader.Int("format_version", kFormatVersion, kFormatVersion);
   profile.model_digest = reader.Digest("model_digest");
   profile.model_name = reader.Text("model_name", kMaxNameBytes);
@@ -371,13 +220,13 @@ std::array<uint8_t, 32> HeadProfile::Digest() const {
 
 std::string FormatHeadProfile(const HeadProfile& profile) {
   Json json = ToJson(profile);
-  json["digest"] = HexOf(Sha256(Dump(json)));
+  json["digest"] = ToHex(Sha256(Dump(json)));
   return Dump(json) + "\n";
 }
 
 absl::StatusOr<HeadProfile> ParseHeadProfile(std::string_view text) {
   WINNOW_ASSIGN_OR_RETURN(const Json json, ParseBounded(text));
-  Reader reader(json, "");
+  MemberReader reader(json, "head profile: ");
   HeadProfile profile;
   WINNOW_RETURN_IF_ERROR(ReadShape(reader, profile));
   const int layers = profile.num_layers;
@@ -404,7 +253,7 @@ absl::StatusOr<HeadProfile> ParseHeadProfile(std::string_view text) {
   WINNOW_RETURN_IF_ERROR(ReadRetrieval(*retrieval, profile));
   WINNOW_RETURN_IF_ERROR(ReadCalibration(*calibration, profile));
   if (profile.Digest() != digest) {
-    return Bad("digest", absl::StrCat(HexOf(profile.Digest()),
+    return Bad("digest", absl::StrCat(ToHex(profile.Digest()),
                                       ", the SHA-256 of everything else"));
   }
   return profile;

@@ -56,8 +56,9 @@ bool ParseAll(std::string_view text, T& number) {
   if (text.empty() || text.front() < '0' || text.front() > '9') {
     return false;
   }
-  const char* const end = text.data() + text.size();
-  const auto [parsed, error] = std::from_chars(text.data(), end, number);
+  const char* const begin = text.data();
+  const char* const end = begin + text.size();
+  const auto [parsed, error] = std::from_chars(begin, end, number);
   return error == std::errc() && parsed == end;
 }
 
@@ -180,10 +181,11 @@ std::optional<std::string> Get(const Policy& policy) {
 
 template <auto member>
 std::optional<std::string> GetOptional(const Policy& policy) {
-  if (!(policy.*member).has_value()) {
+  const auto& value = policy.*member;
+  if (!value.has_value()) {
     return std::nullopt;
   }
-  return Shortest(*(policy.*member));
+  return Shortest(*value);
 }
 
 std::optional<std::string> GetEcho(const Policy& policy) {

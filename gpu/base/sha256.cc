@@ -4,6 +4,9 @@
 
 #include <openssl/evp.h>
 
+#include "absl/strings/escaping.h"
+#include "absl/strings/string_view.h"
+
 namespace winnow {
 namespace {
 
@@ -40,6 +43,11 @@ Sha256Digest Sha256(std::string_view bytes) {
   Sha256Hash hash;
   hash.Add(bytes);
   return hash.Finish();
+}
+
+std::string ToHex(const Sha256Digest& digest) {
+  return absl::BytesToHexString(absl::string_view(
+      reinterpret_cast<const char*>(digest.data()), digest.size()));
 }
 
 }  // namespace winnow

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 
 struct evp_md_ctx_st;  // OpenSSL's
@@ -38,5 +39,8 @@ class Sha256Hash {
 
 // SHA-256 of `bytes`.
 Sha256Digest Sha256(std::string_view bytes);
+
+// 64 lower-case hexadecimal digits.
+std::string ToHex(const Sha256Digest& digest);
 
 }  // namespace winnow

@@ -25,9 +25,12 @@
   WINNOW_ASSIGN_OR_RETURN_INNER(WINNOW_CONCAT(winnow_status_or_, __LINE__), \
                                 lhs, expression)
 
+// `lhs` may be a declaration, which parentheses would break.
+// NOLINTBEGIN(bugprone-macro-parentheses)
 #define WINNOW_ASSIGN_OR_RETURN_INNER(holder, lhs, expression) \
   auto holder = (expression);                                  \
   if (!holder.ok()) {                                          \
     return std::move(holder).status();                         \
   }                                                            \
   lhs = *std::move(holder)
+// NOLINTEND(bugprone-macro-parentheses)

@@ -15,9 +15,11 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "gpu/cpu/attention_f32.cc"
 #define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4)
-#include "hwy/cache_control.h"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
-#include "hwy/highway.h"
+
+// clang-format off: after foreach_target.h, which compiles it once a target
+#include "gpu/cpu/attention_f32-inl.h"
+// clang-format on
 
 #ifndef WINNOW_GPU_CPU_ATTENTION_F32_ONCE
 #define WINNOW_GPU_CPU_ATTENTION_F32_ONCE
@@ -41,18 +43,6 @@ struct Float32Scratch {
 HWY_BEFORE_NAMESPACE();
 namespace winnow {
 namespace HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
-
-using Floats = hn::ScalableTag<float>;
-using Vec = hn::Vec<Floats>;
-constexpr Floats kFloats;
-constexpr int kWidth = static_cast<int>(hn::MaxLanes(kFloats));
-
-// Keys, or dimensions, whose accumulators stay in registers together: half of
-// the registers, 32 from AVX-512 on.
-template <int kVecs>
-constexpr int kRows = kVecs == 1 || kWidth == 16 ? 8 : 4;
-constexpr int kMaxRows = 8;
 
 Float32Scratch Carve(std::byte* scratch, int head_dim) {
   float* next = reinterpret_cast<float*>(scratch);
@@ -70,125 +60,6 @@ Float32Scratch Carve(std::byte* scratch, int head_dim) {
           .rescale = take(kMaxLanes),
           .visible = take(kMaxLanes),
           .widened = take(2 * size_t{kBlockTokens} * dims)};
-}
-
-// 2^x for x <= 0; 0 below -126.5.
-HWY_INLINE Vec Exp2(Vec x) {
-  const hn::RebindToSigned<Floats> ints;
-  x = hn::Max(x, hn::Set(kFloats, -127.0f));
-  const Vec whole = hn::Round(x);
-  const Vec part = x - whole;
-  Vec sum = hn::Set(kFloats, kExp2[4]);
-  for (int i = 3; i >= 0; --i) {
-    sum = hn::MulAdd(sum, part, hn::Set(kFloats, kExp2[i]));
-  }
-  sum = hn::MulAdd(sum, part, hn::Set(kFloats, 1.0f));
-  const auto exponent = hn::ConvertTo(ints, whole) + hn::Set(ints, 127);
-  return sum * hn::BitCast(kFloats, hn::ShiftLeft<23>(exponent));
-}
-
-// The keys, or the values, of the next tile: fetched while the present ones
-// are worked on.
-struct Ahead {
-  const std::byte* address;
-  size_t bytes;
-
-  // The share of rows [row, row + count) of `total`.
-  HWY_INLINE void Fetch(int row, int count, int total) const {
-    const size_t step = bytes / total;
-    for (size_t i = row * step; i < (row + count) * step; i += 64) {
-      hwy::Prefetch(address + i);
-    }
-  }
-};
-
-// logits[k, lane] = key[k] . query[lane], a multiple of kRows<kVecs> keys.
-template <int kVecs>
-HWY_INLINE void Logits(const float* keys, int num_keys, int head_dim,
-                       const Ahead& ahead, const float* query, int stride,
-                       float* logits) {
-  for (int k = 0; k < num_keys; k += kRows<kVecs>) {
-    ahead.Fetch(k, kRows<kVecs>, kBlockTokens);
-    Vec sums[kRows<kVecs>][kVecs];
-    HWY_UNROLL(8)
-    for (int r = 0; r < kRows<kVecs>; ++r) {
-      HWY_UNROLL(2)
-      for (int v = 0; v < kVecs; ++v) {
-        sums[r][v] = hn::Zero(kFloats);
-      }
-    }
-    const float* key = keys + k * head_dim;
-    for (int dim = 0; dim < head_dim; ++dim) {
-      Vec q[kVecs];
-      HWY_UNROLL(2)
-      for (int v = 0; v < kVecs; ++v) {
-        q[v] = hn::Load(kFloats, query + dim * stride + v * kWidth);
-      }
-      HWY_UNROLL(8)
-      for (int r = 0; r < kRows<kVecs>; ++r) {
-        const Vec x = hn::Set(kFloats, key[r * head_dim + dim]);
-        HWY_UNROLL(2)
-        for (int v = 0; v < kVecs; ++v) {
-          sums[r][v] = hn::MulAdd(x, q[v], sums[r][v]);
-        }
-      }
-    }
-    HWY_UNROLL(8)
-    for (int r = 0; r < kRows<kVecs>; ++r) {
-      HWY_UNROLL(2)
-      for (int v = 0; v < kVecs; ++v) {
-        hn::Store(sums[r][v], kFloats, logits + (k + r) * stride + v * kWidth);
-      }
-    }
-  }
-}
-
-// output[dim, lane] = output[dim, lane] * rescale[lane]
-//                   + sum_k value[dim][k] * probability[k, lane].
-template <int kVecs>
-HWY_INLINE void AddValues(const float* values, int num_keys, int head_dim,
-                          const Ahead& ahead, const float* probabilities,
-                          int stride, const float* rescale, float* output) {
-  for (int dim = 0; dim < head_dim; dim += kRows<kVecs>) {
-    ahead.Fetch(dim, kRows<kVecs>, head_dim);
-    Vec sums[kRows<kVecs>][kVecs];
-    HWY_UNROLL(8)
-    for (int r = 0; r < kRows<kVecs>; ++r) {
-      HWY_UNROLL(2)
-      for (int v = 0; v < kVecs; ++v) {
-        sums[r][v] =
-            hn::Load(kFloats, output + (dim + r) * stride + v * kWidth) *
-            hn::Load(kFloats, rescale + v * kWidth);
-      }
-    }
-    for (int k = 0; k < num_keys; ++k) {
-      const float* value =
-          values +
-          ((k / kValueGroupTokens) * head_dim + dim) * kValueGroupTokens +
-          k % kValueGroupTokens;
-      Vec p[kVecs];
-      HWY_UNROLL(2)
-      for (int v = 0; v < kVecs; ++v) {
-        p[v] = hn::Load(kFloats, probabilities + k * stride + v * kWidth);
-      }
-      HWY_UNROLL(8)
-      for (int r = 0; r < kRows<kVecs>; ++r) {
-        const Vec x = hn::Set(kFloats, value[r * kValueGroupTokens]);
-        HWY_UNROLL(2)
-        for (int v = 0; v < kVecs; ++v) {
-          sums[r][v] = hn::MulAdd(x, p[v], sums[r][v]);
-        }
-      }
-    }
-    HWY_UNROLL(8)
-    for (int r = 0; r < kRows<kVecs>; ++r) {
-      HWY_UNROLL(2)
-      for (int v = 0; v < kVecs; ++v) {
-        hn::Store(sums[r][v], kFloats,
-                  output + (dim + r) * stride + v * kWidth);
-      }
-    }
-  }
 }
 
 // Scales and masks the logits of one vector of lanes and turns them into
@@ -224,8 +95,8 @@ HWY_INLINE void OnlineSoftmax(const Float32Scratch& scratch, int lane,
 }
 
 // The tile's elements as floats: in place, or widened into scratch.
-const float* TileFloats(const KvTileRef& ref, const KvTileShape& shape,
-                        float* widened) {
+const float* TileElements(const KvTileRef& ref, const KvTileShape& shape,
+                          float* widened) {
   if (shape.dtype == KvDtype::kFloat32) {
     return static_cast<const float*>(ref.tile);
   }
@@ -288,6 +159,11 @@ int LargestVisible(const AttentionSpan& span) {
   return *std::max_element(span.visible, span.visible + span.num_lanes);
 }
 
+// The keys of a tile, rounded up to whole steps of Logits.
+TileFloats KeysOf(const float* tile, int count, int head_dim) {
+  return {tile, (count + kMaxRows - 1) / kMaxRows * kMaxRows, head_dim};
+}
+
 Ahead KeysAhead(const AttentionSpan& span, size_t tile) {
   const size_t next = std::min(tile + 1, span.tiles.size() - 1);
   return {static_cast<const std::byte*>(span.tiles[next].tile),
@@ -307,20 +183,19 @@ void Attention(const AttentionSpan& span, std::byte* memory,
     const Ahead values_ahead = {keys_ahead.address + keys_ahead.bytes,
                                 keys_ahead.bytes};
     const int count = std::min(ref.count, visible - first);
-    const int keys = (count + kMaxRows - 1) / kMaxRows * kMaxRows;
-    const float* tile = TileFloats(ref, span.shape, scratch.widened);
-    const float* values = tile + kBlockTokens * head_dim;
+    const float* tile = TileElements(ref, span.shape, scratch.widened);
+    const TileFloats keys = KeysOf(tile, count, head_dim);
+    const TileFloats values = {tile + kBlockTokens * head_dim, count, head_dim};
     ForVectors(stride, [&](int lane, auto vecs) HWY_ATTR {
-      Logits<decltype(vecs)::value>(tile, keys, head_dim, keys_ahead,
-                                    scratch.query + lane, stride,
-                                    scratch.logits + lane);
+      Logits<decltype(vecs)::value>(keys, keys_ahead, scratch.query + lane,
+                                    stride, scratch.logits + lane);
     });
     for (int lane = 0; lane < stride; lane += kWidth) {
       OnlineSoftmax(scratch, lane, stride, first, count, span.scale_log2);
     }
     ForVectors(stride, [&](int lane, auto vecs) HWY_ATTR {
       AddValues<decltype(vecs)::value>(
-          values, count, head_dim, values_ahead, scratch.logits + lane, stride,
+          values, values_ahead, scratch.logits + lane, stride,
           scratch.rescale + lane, scratch.output + lane);
     });
     first += ref.count;
@@ -377,15 +252,14 @@ void Probability(const AttentionSpan& span, std::byte* memory,
     const KvTileRef& ref = span.tiles[i];
     const Ahead keys_ahead = KeysAhead(span, i);
     const int count = std::min(ref.count, visible - first);
-    const float* tile = TileFloats(ref, span.shape, scratch.widened);
-    const int keys = (count + kMaxRows - 1) / kMaxRows * kMaxRows;
+    const float* tile = TileElements(ref, span.shape, scratch.widened);
+    const TileFloats keys = KeysOf(tile, count, head_dim);
     ForVectors(stride, [&](int lane, auto vecs) HWY_ATTR {
-      Logits<decltype(vecs)::value>(tile, keys, head_dim, keys_ahead,
-                                    scratch.query + lane, stride,
-                                    scratch.logits + lane);
+      Logits<decltype(vecs)::value>(keys, keys_ahead, scratch.query + lane,
+                                    stride, scratch.logits + lane);
     });
-    std::copy_n(scratch.logits, size_t(count) * kProbabilityLanes,
-                probabilities + size_t(first) * kProbabilityLanes);
+    std::copy_n(scratch.logits, static_cast<size_t>(count) * kProbabilityLanes,
+                probabilities + static_cast<size_t>(first) * kProbabilityLanes);
     first += ref.count;
   }
   Softmax(span, scratch, visible, probabilities);

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 
 #include "gpu/base/status.h"
 #include "gpu/cpu/attention.h"
@@ -28,20 +29,20 @@ CpuLevel AttentionLevel(CpuLevel level, Numerics numerics) {
                                         : level;
 }
 
-std::string BackendName(CpuLevel level, Numerics numerics) {
-  const char* level_name = "";
+absl::string_view LevelName(CpuLevel level) {
   switch (level) {
     case CpuLevel::kAvx2:
-      level_name = "avx2";
-      break;
+      return "avx2";
     case CpuLevel::kAvx512:
-      level_name = "avx512";
-      break;
+      return "avx512";
     case CpuLevel::kAvx512Bf16:
-      level_name = "avx512_bf16";
-      break;
+      return "avx512_bf16";
   }
-  return absl::StrCat("cpu-", level_name,
+  return "";  // no level has another value
+}
+
+std::string BackendName(CpuLevel level, Numerics numerics) {
+  return absl::StrCat("cpu-", LevelName(level),
                       numerics == Numerics::kFloat32 ? "-float32" : "");
 }
 

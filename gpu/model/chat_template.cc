@@ -150,20 +150,20 @@ struct Answer {
 
 // Takes an answer apart at its </think>, as Qwen3's template does.
 Answer SplitReasoning(std::string_view answer) {
-  constexpr std::string_view open = "<think>";
-  constexpr std::string_view close = "</think>";
-  const size_t first_end = answer.find(close);
+  constexpr std::string_view kOpen = "<think>";
+  constexpr std::string_view kClose = "</think>";
+  const size_t first_end = answer.find(kClose);
   if (first_end == std::string_view::npos) {
     return {.reasoning = {}, .content = answer};
   }
   std::string_view reasoning = TrimNewlinesRight(answer.substr(0, first_end));
-  if (const size_t begin = reasoning.rfind(open);
+  if (const size_t begin = reasoning.rfind(kOpen);
       begin != std::string_view::npos) {
-    reasoning.remove_prefix(begin + open.size());
+    reasoning.remove_prefix(begin + kOpen.size());
   }
   return {.reasoning = TrimNewlinesLeft(reasoning),
           .content = TrimNewlinesLeft(
-              answer.substr(answer.rfind(close) + close.size()))};
+              answer.substr(answer.rfind(kClose) + kClose.size()))};
 }
 
 // Reasoning is kept only in answers after the last question.
@@ -236,16 +236,10 @@ std::string Normalised(std::string_view jinja) {
   return text;
 }
 
-std::string HexSha256(std::string_view text) {
-  const std::array<uint8_t, 32> digest = Sha256(text);
-  return absl::BytesToHexString(
-      std::string(reinterpret_cast<const char*>(digest.data()), digest.size()));
-}
-
 }  // namespace
 
 absl::StatusOr<ChatTemplate> RecogniseChatTemplate(std::string_view jinja) {
-  const std::string sha256 = HexSha256(Normalised(jinja));
+  const std::string sha256 = ToHex(Sha256(Normalised(jinja)));
   const auto known =
       std::ranges::find(kFingerprints, sha256, &Fingerprint::sha256);
   if (known != kFingerprints.end()) {

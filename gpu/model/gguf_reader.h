@@ -16,6 +16,7 @@
 namespace winnow {
 
 // Type of a metadata value, with the numbers of the format.
+// NOLINTNEXTLINE(performance-enum-size): as wide as in the file.
 enum class GgufType : uint32_t {
   kU8 = 0,
   kI8 = 1,

@@ -1,14 +1,12 @@
 #include "gpu/model/hf_splitting_rule.h"
 
-#include <array>
 #include <optional>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 
-#include "gpu/model/bounded_json.h"
 #include "gpu/base/sha256.h"
+#include "gpu/model/bounded_json.h"
 
 namespace winnow {
 namespace {
@@ -81,10 +79,10 @@ std::optional<std::string> RuleOf(const Json& pre_tokenizer) {
 }  // namespace
 
 std::string RecogniseSplittingRule(const Json& tokenizer) {
-  static const Json* const nothing = new Json();
+  static const Json* const kNothing = new Json();
   const auto member = [](const Json& object, absl::string_view key) {
     const Json* found = FindMember(object, key);
-    return found == nullptr ? nothing : found;
+    return found == nullptr ? kNothing : found;
   };
   const Json& normalizer = *member(tokenizer, "normalizer");
   const Json& splitting = *member(tokenizer, "pre_tokenizer");
@@ -97,11 +95,7 @@ std::string RecogniseSplittingRule(const Json& tokenizer) {
     return *rule;
   }
   const Json all = {normalizer, splitting, whole_piece_first};
-  const auto digest = Sha256(all.dump());
-  return absl::StrCat(
-      "sha256:",
-      absl::BytesToHexString(absl::string_view(
-          reinterpret_cast<const char*>(digest.data()), digest.size())));
+  return absl::StrCat("sha256:", ToHex(Sha256(all.dump())));
 }
 
 }  // namespace winnow

@@ -13,7 +13,7 @@ namespace winnow {
 namespace {
 
 constexpr int kSumsPerRow = 4;
-enum : int { kKeySum, kValueSum, kKeyMean, kValueMean };
+enum : uint8_t { kKeySum, kValueSum, kKeyMean, kValueMean };
 
 }  // namespace
 
@@ -184,6 +184,7 @@ absl::Status KvSequence::FoldBefore(int layer, int64_t visible_begin) {
 }
 
 absl::Status KvSequence::KeepSinksApart(int layer) {
+  assert(rule_.has_value());
   const int sinks = rule_->sinks;
   std::vector<CopySlotsArgs> copies;
   for (int head = 0; head < options_.num_kv_heads; ++head) {
@@ -207,6 +208,7 @@ absl::Status KvSequence::KeepSinksApart(int layer) {
 }
 
 absl::Status KvSequence::FoldBlock(int layer, int64_t block) {
+  assert(rule_.has_value());
   const int begin = block == 0 ? rule_->sinks : 0;
   std::vector<FoldArgs> folds;
   for (int head = 0; head < options_.num_kv_heads; ++head) {
@@ -289,6 +291,8 @@ std::span<const float> KvSequence::ValueSum(int layer, int head) const {
 absl::Status KvSequence::SetAnchor(int layer, int head, const Anchor& anchor) {
   const size_t index = RowIndex(layer, head);
   assert(options_.local[index] && rows_[index].tiles.empty());
+  assert(rule_.has_value());
+  const int sinks = rule_->sinks;
   Row& row = rows_[index];
   Layer& state = layers_[layer];
   std::copy(anchor.key_sum.begin(), anchor.key_sum.end(),
@@ -298,16 +302,16 @@ absl::Status KvSequence::SetAnchor(int layer, int head, const Anchor& anchor) {
   state.num_folded = anchor.num_folded;
   state.visible_begin = anchor.first_block * kBlockTokens;
   row.first_block = anchor.first_block;
-  row.sinks_apart = rule_->sinks > 0;
+  row.sinks_apart = sinks > 0;
   if (!row.sinks_apart) {
     return absl::OkStatus();
   }
-  row.tiles.push_back({.tile = SinkAddress(index), .count = rule_->sinks});
+  row.tiles.push_back({.tile = SinkAddress(index), .count = sinks});
   const CopySlotsArgs copy = {.source = anchor.sink_tile.data(),
                               .target = SinkAddress(index),
                               .shape = options_.tile,
                               .begin = 0,
-                              .end = rule_->sinks};
+                              .end = sinks};
   return backend_.CopySlots({&copy, 1});
 }
 

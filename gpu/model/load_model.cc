@@ -22,6 +22,7 @@ absl::StatusOr<Sha256Digest> LoadedModel::Digest() const {
   const MutexLock lock(mutex_);
   if (!digest_) {
     std::vector<const MappedFile*> files;
+    files.reserve(parts_.files.size());
     for (const auto& file : parts_.files) {
       files.push_back(file.get());
     }

@@ -38,16 +38,11 @@ constexpr size_t kReadBytes = size_t{1} << 20;
 // the kernel counts in ticks: it is not remembered yet.
 constexpr int64_t kSettledNs = 2'000'000'000;
 
-absl::string_view AsText(const Sha256Digest& digest) {
-  return {reinterpret_cast<const char*>(digest.data()), digest.size()};
-}
-
 std::string EntryOf(const FileIdentity& identity, const Sha256Digest& digest) {
-  const std::string head =
-      absl::StrCat("winnow-digest-1 ", identity.device, " ", identity.inode,
-                   " ", identity.size, " ", identity.modified_ns, " ",
-                   absl::BytesToHexString(AsText(digest)), " ");
-  return absl::StrCat(head, absl::BytesToHexString(AsText(Sha256(head))), "\n");
+  const std::string head = absl::StrCat(
+      "winnow-digest-1 ", identity.device, " ", identity.inode, " ",
+      identity.size, " ", identity.modified_ns, " ", ToHex(digest), " ");
+  return absl::StrCat(head, ToHex(Sha256(head)), "\n");
 }
 
 // The digest in `entry`, if the entry is whole and of `identity`.

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 
+#include "gpu/base/absl_string.h"
 #include "gpu/base/status.h"
 #include "gpu/base/utf8.h"
 #include "gpu/model/byte_level.h"
@@ -95,17 +96,12 @@ std::array<uint8_t, 32> DigestOf(const TokenizerSource& source,
   return digest.Finish();
 }
 
-// Debian's Abseil has a string view of its own, and looks keys up by it.
-absl::string_view ViewOf(std::string_view text) {
-  return {text.data(), text.size()};
-}
-
 // For messages: no control characters, and not the whole of a long text.
 std::string Quoted(std::string_view text) {
-  constexpr size_t shown = 40;
+  constexpr size_t kShown = 40;
   return absl::StrCat("\"",
-                      absl::CHexEscape(std::string(text.substr(0, shown))),
-                      text.size() > shown ? "...\"" : "\"");
+                      absl::CHexEscape(std::string(text.substr(0, kShown))),
+                      text.size() > kShown ? "...\"" : "\"");
 }
 
 absl::Status ByteLevelTokenizer::Init(const TokenizerSource& source) {
@@ -131,7 +127,7 @@ absl::Status ByteLevelTokenizer::AddToken(std::string_view spelling,
   const auto id = static_cast<int32_t>(tokens_.size());
   if (kind != TokenKind::kNormal) {
     tokens_.push_back({std::string(spelling), kind});
-    set_apart_.emplace(ViewOf(spelling), kind);
+    set_apart_.emplace(Absl(spelling), kind);
     if (kind == TokenKind::kUnused) {
       return absl::OkStatus();
     }
@@ -145,7 +141,7 @@ absl::Status ByteLevelTokenizer::AddToken(std::string_view spelling,
           absl::StrCat("special token ", id, " ", Quoted(spelling),
                        " is empty or there twice"));
     }
-    special_.emplace(ViewOf(spelling), id);
+    special_.emplace(Absl(spelling), id);
     return absl::OkStatus();
   }
   std::optional<std::string> bytes = BytesOfSpelling(spelling);
@@ -165,7 +161,7 @@ absl::Status ByteLevelTokenizer::AddToken(std::string_view spelling,
 
 absl::Status ByteLevelTokenizer::AddMerge(std::string_view left,
                                           std::string_view right) {
-  const std::string joined = absl::StrCat(ViewOf(left), ViewOf(right));
+  const std::string joined = absl::StrCat(Absl(left), Absl(right));
   int32_t ids[3] = {-1, -1, -1};
   int i = 0;
   for (const std::string_view spelling :
@@ -191,12 +187,12 @@ absl::Status ByteLevelTokenizer::AddMerge(std::string_view left,
 }
 
 int32_t ByteLevelTokenizer::ReachableId(std::string_view bytes) const {
-  const auto found = reachable_.find(ViewOf(bytes));
+  const auto found = reachable_.find(Absl(bytes));
   return found == reachable_.end() ? -1 : found->second;
 }
 
 bool ByteLevelTokenizer::IsSetApart(std::string_view spelling) const {
-  return set_apart_.contains(ViewOf(spelling));
+  return set_apart_.contains(Absl(spelling));
 }
 
 absl::StatusOr<TokenizedText> ByteLevelTokenizer::Encode(
@@ -274,7 +270,7 @@ std::string ByteLevelTokenizer::Decode(std::span<const int32_t> ids,
 
 absl::StatusOr<int32_t> ByteLevelTokenizer::SpecialId(
     std::string_view marker) const {
-  const auto found = special_.find(ViewOf(marker));
+  const auto found = special_.find(Absl(marker));
   if (found == special_.end()) {
     return absl::NotFoundError(
         absl::StrCat("the vocabulary has no special token ", Quoted(marker)));

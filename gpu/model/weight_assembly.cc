@@ -1,6 +1,7 @@
 #include "gpu/model/weight_assembly.h"
 
 #include <algorithm>
+#include <cassert>
 #include <cstdint>
 #include <utility>
 
@@ -65,6 +66,7 @@ class Assembler {
       return MissingTensor(name);
     }
     used_.insert(name);
+    assert(tensor->type.has_value());
     view = {.type = *tensor->type,
             .data = tensor->bytes.data(),
             .rows = rows,
@@ -193,6 +195,7 @@ absl::StatusOr<const float*> FindVector(const TensorTable& tensors,
     }
     return nullptr;
   }
+  assert(tensor->type.has_value());
   const std::byte* bytes = tensor->bytes.data();
   const bool aligned = reinterpret_cast<uintptr_t>(bytes) % alignof(float) == 0;
   if (tensor->type == WeightType::kF32 && aligned) {
@@ -257,7 +260,8 @@ absl::Status CheckModelConfig(const ModelConfig& config) {
         absl::StrCat("the model's head dimension is ", config.head_dim,
                      "; Winnow runs multiples of 16"));
   }
-  if (!(config.norm_epsilon >= 0 && config.norm_epsilon < 1)) {
+  const bool epsilon_ok = config.norm_epsilon >= 0 && config.norm_epsilon < 1;
+  if (!epsilon_ok) {
     return absl::InvalidArgumentError(
         absl::StrCat("the model's norm epsilon is ", config.norm_epsilon,
                      ", not in [0, 1)"));

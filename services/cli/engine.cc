@@ -3,14 +3,37 @@
 #include "absl/strings/str_cat.h"
 
 #include "cache_store/store/local_store.h"
+#include "gpu/base/absl_string.h"
 #include "gpu/base/status.h"
 
 namespace winnow {
 
+absl::StatusOr<std::unique_ptr<Model>> OpenModel(const std::string& path) {
+  auto model = LoadModel(path);
+  if (model.ok()) {
+    return model;
+  }
+  const std::string message(model.status().message());
+  const bool names_path = message.find(path) != std::string::npos;
+  return absl::Status(
+      model.status().code(),
+      absl::StrCat(
+          names_path ? "" : absl::StrCat(path, ": "), message,
+          absl::IsUnimplemented(model.status())
+              ? ""
+              : "; give an intact GGUF file or a Hugging Face folder"));
+}
+
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(
     const EngineOptions& options) {
   std::unique_ptr<Engine> engine(new Engine);
-  WINNOW_ASSIGN_OR_RETURN(engine->model_, LoadModel(options.model_path));
+  WINNOW_ASSIGN_OR_RETURN(engine->model_, OpenModel(options.model_path));
+  if (engine->model_->tokenizer_source().tokens.empty()) {
+    return absl::NotFoundError(
+        absl::StrCat(options.model_path,
+                     " has no tokenizer; put the model's tokenizer.json beside "
+                     "its config.json"));
+  }
   WINNOW_ASSIGN_OR_RETURN(
       engine->tokenizer_,
       Tokenizer::Create(engine->model_->tokenizer_source()));

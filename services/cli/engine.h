@@ -26,12 +26,15 @@ struct EngineOptions {
   uint64_t store_bytes = uint64_t{1} << 30;  // ceiling of the embedded store
 };
 
+// LoadModel, whose errors name `path` and say what to do.
+absl::StatusOr<std::unique_ptr<Model>> OpenModel(const std::string& path);
+
 // Model, backend, store and pipelines of one process: the composition root of
 // the embedded mode.  Prefill and decode share nothing but the store.
 class Engine {
  public:
-  // Errors of LoadModel, LoadHeadProfile and the store; FailedPrecondition if
-  // the profile is of another model.
+  // Errors of OpenModel, LoadHeadProfile and the store; NotFound if the model
+  // has no tokenizer; FailedPrecondition if the profile is of another model.
   static absl::StatusOr<std::unique_ptr<Engine>> Create(
       const EngineOptions& options);
 

@@ -1,11 +1,13 @@
 #pragma once
 
+#include <cstdint>
+
 #include "absl/status/status.h"
 
 namespace winnow {
 
 // Exit codes of the program (README, "Exit codes").
-enum ExitCode : int {
+enum ExitCode : uint8_t {
   kExitOk = 0,
   kExitInternal = 1,            // a bug, or an error with no code of its own
   kExitUsage = 2,               // unknown option, INVALID_ARGUMENT

@@ -1,8 +1,6 @@
 #include <iostream>
 #include <memory>
 
-#include <unistd.h>
-
 #include "absl/strings/str_cat.h"
 
 #include "gpu/base/absl_string.h"
@@ -10,6 +8,7 @@
 #include "services/cli/commands.h"
 #include "services/cli/options.h"
 #include "services/cli/output.h"
+#include "services/cli/progress.h"
 
 namespace winnow {
 namespace {
@@ -63,6 +62,8 @@ absl::Status RunGenerate(const GenerateFlags& flags) {
                           ParsePolicy(flags.prompt.policy));
   WINNOW_RETURN_IF_ERROR(ValidateSampling(flags.sampling.parameters));
   WINNOW_ASSIGN_OR_RETURN(const PromptText text, flags.prompt.ReadText());
+  Progress progress;
+  progress.Show("Loading the model ...");
   WINNOW_ASSIGN_OR_RETURN(const auto engine, Engine::Create(options));
   GenerationRequest request = {.prompt = {},
                                .policy = policy,
@@ -73,12 +74,16 @@ absl::Status RunGenerate(const GenerateFlags& flags) {
   WINNOW_ASSIGN_OR_RETURN(
       request.prompt,
       TokenizePrompt(engine->model(), engine->tokenizer(), text));
+  progress.Clear();
   NoteDroppedBytes(request.prompt);
+  progress.Show(
+      absl::StrCat("Reading ", request.prompt.ids.size(), " tokens ..."));
 
   const bool stream = !flags.json;
   WINNOW_ASSIGN_OR_RETURN(
       const GenerationResult result,
       Generate(*engine, request, [&](const TokenChoice& token) {
+        progress.Clear();
         if (stream) {
           std::cout << engine->tokenizer().TokenBytes(token.id, false)
                     << std::flush;

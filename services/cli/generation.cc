@@ -54,6 +54,14 @@ GenerationResult Summarise(const Engine& engine, const PrefillResult& prefill) {
   return result;
 }
 
+// The store does not know what its ceiling is called here.
+absl::Status NameCeiling(const absl::Status& status) {
+  return absl::IsResourceExhausted(status)
+             ? absl::ResourceExhaustedError(
+                   absl::StrCat(status.message(), " (see --store-size)"))
+             : status;
+}
+
 absl::StatusOr<GenerationResult> GenerateOnce(Engine& engine,
                                               const GenerationRequest& request,
                                               TokenSink sink) {
@@ -89,8 +97,9 @@ absl::StatusOr<GenerationResult> Generate(Engine& engine,
         "max_tokens is ", request.max_tokens, "; it must be at least 1"));
   }
   const int64_t limit = engine.model().config().context_limit;
-  const int64_t needed = std::ssize(request.prompt.ids) + request.max_tokens;
-  if (needed - 1 > limit) {
+  // The last token is not fed back, so it needs no place.
+  const int64_t room = limit - std::ssize(request.prompt.ids) + 1;
+  if (request.max_tokens > room) {
     return absl::OutOfRangeError(absl::StrCat(
         "the prompt has ", request.prompt.ids.size(), " tokens and ",
         request.max_tokens, " more were asked for; the model's limit is ",
@@ -104,8 +113,11 @@ absl::StatusOr<GenerationResult> Generate(Engine& engine,
       started = true;
       return repeated || sink(choice);
     });
-    if (!absl::IsAborted(result.status()) || attempt == kMaxPrefills) {
+    if (result.ok()) {
       return result;
+    }
+    if (!absl::IsAborted(result.status()) || attempt == kMaxPrefills) {
+      return NameCeiling(result.status());
     }
   }
 }

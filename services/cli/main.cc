@@ -40,9 +40,9 @@ int Main(int argc, char** argv) {
     if (error.get_exit_code() == 0) {
       return app.exit(error);  // --help, --version
     }
-    std::cerr << "winnow: " << error.what()
-              << SuggestNearest(app, {argv + 1, argv + argc})
-              << "\nRun `winnow --help` or `winnow COMMAND --help`.\n";
+    std::cerr << "winnow: "
+              << ExplainUsage(app, error.what(), {argv + 1, argv + argc})
+              << "\n";
     return kExitUsage;
   }
   return status.ok() ? kExitOk : Fail(status);
@@ -51,4 +51,5 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace winnow
 
+// NOLINTNEXTLINE(bugprone-exception-escape): out of memory ends the program.
 int main(int argc, char** argv) { return winnow::Main(argc, argv); }

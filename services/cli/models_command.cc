@@ -2,14 +2,15 @@
 #include <iostream>
 #include <memory>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 
 #include "cache_store/plan/head_profile.h"
+#include "gpu/base/sha256.h"
 #include "gpu/base/status.h"
 #include "gpu/model/cache_folder.h"
 #include "gpu/model/model.h"
 #include "services/cli/commands.h"
+#include "services/cli/engine.h"
 #include "services/cli/output.h"
 
 namespace winnow {
@@ -53,7 +54,7 @@ std::vector<std::string> FindModels(const std::string& path) {
 }
 
 absl::StatusOr<Json> DescribeModel(const std::string& path) {
-  WINNOW_ASSIGN_OR_RETURN(const auto model, LoadModel(path));
+  WINNOW_ASSIGN_OR_RETURN(const auto model, OpenModel(path));
   WINNOW_ASSIGN_OR_RETURN(const Sha256Digest digest, model->Digest());
   const ModelConfig& config = model->config();
   Json json;
@@ -68,8 +69,7 @@ absl::StatusOr<Json> DescribeModel(const std::string& path) {
   json["context_limit"] = config.context_limit;
   json["kv_bytes_per_token"] = config.KvBytesPerToken(KvDtype::kBfloat16);
   json["profile"] = FindBuiltInProfile(digest).ok() ? "built-in" : "none";
-  json["digest"] = absl::BytesToHexString(
-      {reinterpret_cast<const char*>(digest.data()), digest.size()});
+  json["digest"] = ToHex(digest);
   return json;
 }
 
@@ -92,8 +92,15 @@ absl::Status RunModels(const ModelsFlags& flags) {
   Json all = Json::array();
   for (const std::string& path : paths) {
     for (const std::string& file : FindModels(path)) {
-      WINNOW_ASSIGN_OR_RETURN(Json json, DescribeModel(file));
-      all.push_back(std::move(json));
+      auto json = DescribeModel(file);
+      if (json.ok()) {
+        all.push_back(*std::move(json));
+      } else if (file == path) {
+        return json.status();
+      } else {  // one damaged file does not hide the others of its folder
+        std::cerr << "winnow: note: skipped " << json.status().message()
+                  << "\n";
+      }
     }
   }
   if (flags.json) {
@@ -117,6 +124,10 @@ void AddModelsCommand(CLI::App& app, absl::Status& status) {
   const auto flags = std::make_shared<ModelsFlags>();
   command->add_option("paths", flags->paths, "GGUF files or folders");
   command->add_flag("--json", flags->json, "print a JSON array");
+  command->footer(
+      "Examples:\n"
+      "  winnow models\n"
+      "  winnow models M.gguf --json");
   command->callback([flags, &status] { status = RunModels(*flags); });
 }
 

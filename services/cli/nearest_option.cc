@@ -3,12 +3,15 @@
 #include <algorithm>
 #include <string_view>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 
 #include "gpu/base/edit_distance.h"
 
 namespace winnow {
 namespace {
+
+constexpr size_t kMaxWord = 64;  // of a word that is quoted
 
 std::vector<std::string> OptionNames(const CLI::App& command) {
   std::vector<std::string> names;
@@ -34,10 +37,16 @@ std::string Nearest(std::string_view word,
   return nearest;
 }
 
-}  // namespace
+// What stands in the way: the subcommand that was meant, and the first word
+// that is not known there.
+struct UnknownWord {
+  const CLI::App* command;
+  std::string word;  // empty: all are known
+  std::vector<std::string> known;
+};
 
-std::string SuggestNearest(const CLI::App& app,
-                           const std::vector<std::string>& arguments) {
+UnknownWord FindUnknownWord(const CLI::App& app,
+                            const std::vector<std::string>& arguments) {
   const CLI::App* command = &app;
   std::vector<std::string> commands;
   for (const CLI::App* subcommand : app.get_subcommands({})) {
@@ -47,22 +56,43 @@ std::string SuggestNearest(const CLI::App& app,
     const bool is_option = argument.starts_with("--");
     if (!is_option && command == &app) {
       if (std::ranges::find(commands, argument) == commands.end()) {
-        const std::string nearest = Nearest(argument, commands);
-        return nearest.empty() ? ""
-                               : absl::StrCat(". Did you mean ", nearest, "?");
+        return {command, argument, std::move(commands)};
       }
       command = app.get_subcommand(argument);
       continue;
     }
     const std::string name = argument.substr(0, argument.find('='));
-    const std::vector<std::string> known = OptionNames(*command);
+    std::vector<std::string> known = OptionNames(*command);
     if (is_option && std::ranges::find(known, name) == known.end()) {
-      const std::string nearest = Nearest(name, known);
-      return nearest.empty() ? ""
-                             : absl::StrCat(". Did you mean ", nearest, "?");
+      return {command, name, std::move(known)};
     }
   }
-  return "";
+  return {command, "", {}};
+}
+
+}  // namespace
+
+std::string ExplainUsage(const CLI::App& app, const std::string& message,
+                         const std::vector<std::string>& arguments) {
+  const UnknownWord unknown = FindUnknownWord(app, arguments);
+  const std::string& word = unknown.word;
+  std::string line = message;
+  if (!word.empty()) {
+    // The parser names what it did not expect in no helpful order, or not at
+    // all.
+    line = absl::StrCat(
+        word.starts_with("--") ? "unknown option " : "unknown command ",
+        absl::CHexEscape(word.substr(0, kMaxWord)));
+    const std::string nearest = Nearest(word, unknown.known);
+    if (!nearest.empty()) {
+      absl::StrAppend(&line, ". Did you mean ", nearest, "?");
+    }
+  }
+  std::ranges::replace(line, '\n', ' ');
+  return absl::StrCat(
+      line, line.ends_with('?') ? " See `winnow " : "; see `winnow ",
+      unknown.command == &app ? "" : unknown.command->get_name() + " ",
+      "--help`");
 }
 
 }  // namespace winnow

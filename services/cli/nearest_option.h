@@ -7,9 +7,10 @@
 
 namespace winnow {
 
-// For a command line that did not parse: " Did you mean --policy?" for the
-// first option or subcommand that `app` does not know, or nothing.
-std::string SuggestNearest(const CLI::App& app,
-                           const std::vector<std::string>& arguments);
+// One line about a command line that did not parse: `message`, the parser's;
+// "Did you mean --policy?" for the first option or subcommand that `app` does
+// not know, if another is near; and whose --help to read.
+std::string ExplainUsage(const CLI::App& app, const std::string& message,
+                         const std::vector<std::string>& arguments);
 
 }  // namespace winnow

@@ -1,5 +1,6 @@
 #include "services/cli/options.h"
 
+#include <filesystem>
 #include <fstream>
 #include <limits>
 #include <utility>
@@ -7,12 +8,27 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 
+#include "cache_store/store/arena.h"
 #include "gpu/base/absl_string.h"
 #include "gpu/base/status.h"
+#include "gpu/base/utf8.h"
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
 
 namespace winnow {
+namespace {
+
+absl::Status CheckText(std::string_view name, std::string_view text) {
+  const size_t invalid = ValidateUtf8(text);
+  if (invalid == std::string_view::npos) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat(Absl(name), " is not valid UTF-8 at byte ", invalid,
+                   "; convert it to UTF-8"));
+}
+
+}  // namespace
 
 void ModelFlags::AddTo(CLI::App& command) {
   command.add_option("--model", model, "GGUF file or Hugging Face folder")
@@ -43,7 +59,13 @@ void ModelFlags::AddTo(CLI::App& command) {
 }
 
 absl::StatusOr<EngineOptions> ModelFlags::Parse() const {
-  WINNOW_ASSIGN_OR_RETURN(const uint64_t bytes, ParseByteSize(store_size));
+  WINNOW_ASSIGN_OR_RETURN(uint64_t bytes, ParseByteSize(store_size));
+  bytes -= bytes % kArenaAlignment;
+  if (bytes == 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--store-size ", store_size, " is less than ",
+                     kArenaAlignment, " bytes; give a size such as 1GiB"));
+  }
   return EngineOptions{
       .model_path = model,
       .profile_path = profile,
@@ -86,6 +108,11 @@ absl::StatusOr<PromptText> PromptFlags::ReadText() const {
     WINNOW_ASSIGN_OR_RETURN(text.prompt,
                             ReadTextFile(prompt_file, kMaxPromptBytes));
   }
+  WINNOW_RETURN_IF_ERROR(CheckText("--system", text.system));
+  WINNOW_RETURN_IF_ERROR(CheckText(
+      context_file.empty() ? "the context" : context_file, text.context));
+  WINNOW_RETURN_IF_ERROR(
+      CheckText(prompt_file.empty() ? "--prompt" : prompt_file, text.prompt));
   return text;
 }
 
@@ -144,9 +171,15 @@ absl::StatusOr<uint64_t> ParseByteSize(std::string_view text) {
 
 absl::StatusOr<std::string> ReadTextFile(const std::string& path,
                                          size_t limit) {
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, " is a folder; give a file"));
+  }
   std::ifstream file(path, std::ios::binary);
   if (!file) {
-    return absl::NotFoundError(absl::StrCat("cannot read ", path));
+    return absl::NotFoundError(
+        absl::StrCat("cannot read ", path, "; see whether it is there"));
   }
   std::string text;
   char buffer[65536];

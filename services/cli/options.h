@@ -34,7 +34,8 @@ struct PromptFlags {
   std::string policy = "razor";
 
   void AddTo(CLI::App& command);
-  // Reads the files; each at most kMaxPromptBytes.
+  // Reads the files; each at most kMaxPromptBytes.  InvalidArgument says which
+  // text is not UTF-8, and where.
   absl::StatusOr<PromptText> ReadText() const;
 };
 
@@ -51,7 +52,7 @@ struct SamplingFlags {
 absl::StatusOr<uint64_t> ParseByteSize(std::string_view text);
 
 // A whole file, at most `limit` bytes.  NotFound, or InvalidArgument if it is
-// larger.
+// larger or a folder.
 absl::StatusOr<std::string> ReadTextFile(const std::string& path, size_t limit);
 
 }  // namespace winnow

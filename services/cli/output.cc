@@ -71,6 +71,7 @@ void NoteDroppedBytes(const PromptTokens& tokens) {
 std::string ResultText(const Tokenizer& tokenizer,
                        const GenerationResult& result) {
   std::vector<int32_t> ids;
+  ids.reserve(result.tokens.size());
   for (const TokenChoice& token : result.tokens) {
     ids.push_back(token.id);
   }

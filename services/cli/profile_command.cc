@@ -1,9 +1,8 @@
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <memory>
-
-#include <unistd.h>
 
 #include "absl/strings/str_cat.h"
 
@@ -12,8 +11,10 @@
 #include "gpu/cpu/cpu_backend.h"
 #include "gpu/model/head_scoring.h"
 #include "services/cli/commands.h"
+#include "services/cli/engine.h"
 #include "services/cli/ids_file.h"
 #include "services/cli/options.h"
+#include "services/cli/progress.h"
 
 namespace winnow {
 namespace {
@@ -77,21 +78,35 @@ absl::Status WriteTextFile(const std::string& path, const std::string& text) {
               : absl::NotFoundError(absl::StrCat("cannot write ", path));
 }
 
+// Scoring takes a while; a folder that is not there is told before.
+absl::Status CheckFolderOf(const std::string& path) {
+  const auto folder = std::filesystem::absolute(path).parent_path();
+  std::error_code error;
+  if (std::filesystem::is_directory(folder, error)) {
+    return absl::OkStatus();
+  }
+  return absl::NotFoundError(absl::StrCat("cannot write ", path,
+                                          ": there is no folder ",
+                                          folder.string(), "; make it first"));
+}
+
 absl::Status RunProfile(const ProfileFlags& flags) {
-  WINNOW_ASSIGN_OR_RETURN(const auto model, LoadModel(flags.model));
+  WINNOW_RETURN_IF_ERROR(CheckFolderOf(flags.out));
+  WINNOW_ASSIGN_OR_RETURN(const auto model, OpenModel(flags.model));
   WINNOW_ASSIGN_OR_RETURN(const CalibrationText text,
                           ReadCalibrationText(*model, flags));
   WINNOW_ASSIGN_OR_RETURN(const auto backend,
                           CreateCpuBackend({.numerics = Numerics::kFloat32,
                                             .num_threads = flags.threads}));
-  if (isatty(STDERR_FILENO) != 0) {
-    std::cerr << "Scoring heads on " << text.ids.size() << " tokens ...\n";
-  }
+  Progress progress;
+  progress.Show(
+      absl::StrCat("Scoring heads on ", text.ids.size(), " tokens ..."));
   WINNOW_ASSIGN_OR_RETURN(const HeadScoreTable scores,
                           ScoreHeads(*backend, *model, text));
   WINNOW_ASSIGN_OR_RETURN(const HeadProfile profile,
                           MakeProfile(*model, text, scores, flags));
   WINNOW_RETURN_IF_ERROR(WriteTextFile(flags.out, FormatHeadProfile(profile)));
+  progress.Clear();
   std::cout << std::ranges::count(profile.retrieval, true) << " of "
             << profile.retrieval.size() << " KV heads are retrieval heads; "
             << "written to " << flags.out << "\n";
@@ -110,9 +125,11 @@ void AddProfileCommand(CLI::App& app, absl::Status& status) {
   command->add_option("--out", flags->out, "where the profile goes")
       ->required()
       ->type_name("FILE");
-  command->add_option("--block", flags->block,
-                      "distinct random tokens; default 500, or 2500 for "
-                      "contexts beyond 16,384");
+  command
+      ->add_option("--block", flags->block,
+                   "distinct random tokens; default 500, or 2500 for "
+                   "contexts beyond 16,384")
+      ->check(CLI::Range(2, 1 << 20));
   command->add_option("--repeats", flags->repeats)->capture_default_str();
   command->add_option("--seed", flags->seed)->capture_default_str();
   command

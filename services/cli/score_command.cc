@@ -7,6 +7,7 @@
 #include "services/cli/commands.h"
 #include "services/cli/options.h"
 #include "services/cli/output.h"
+#include "services/cli/progress.h"
 
 namespace winnow {
 namespace {
@@ -60,18 +61,25 @@ absl::Status RunScore(const ScoreFlags& flags) {
   WINNOW_ASSIGN_OR_RETURN(const Policy policy,
                           ParsePolicy(flags.prompt.policy));
   WINNOW_ASSIGN_OR_RETURN(const PromptText text, flags.prompt.ReadText());
+  Progress progress;
+  progress.Show("Loading the model ...");
   WINNOW_ASSIGN_OR_RETURN(const auto engine, Engine::Create(options));
   GenerationRequest request;
   request.policy = policy;
   WINNOW_ASSIGN_OR_RETURN(
       request.prompt,
       TokenizePrompt(engine->model(), engine->tokenizer(), text));
+  progress.Clear();
   NoteDroppedBytes(request.prompt);
+  progress.Show(
+      absl::StrCat("Reading ", request.prompt.ids.size(), " tokens ..."));
   WINNOW_ASSIGN_OR_RETURN(request.forced, TokenizeAnswer(*engine, flags));
   request.max_tokens = std::ssize(request.forced);
-  WINNOW_ASSIGN_OR_RETURN(
-      const GenerationResult result,
-      Generate(*engine, request, [](const TokenChoice&) { return true; }));
+  WINNOW_ASSIGN_OR_RETURN(const GenerationResult result,
+                          Generate(*engine, request, [&](const TokenChoice&) {
+                            progress.Clear();
+                            return true;
+                          }));
   const Json json = ScoreJson(result);
   if (flags.json) {
     std::cout << Dump(json) << "\n";

@@ -91,6 +91,7 @@ absl::StatusOr<LeaseHandle> DecodePipeline::TakeLease(
     return renewed.status();
   }
   std::vector<SegmentKey> keys;
+  keys.reserve(manifest.segments.size());
   for (const ManifestSegment& segment : manifest.segments) {
     keys.push_back(segment.key);
   }

@@ -13,7 +13,7 @@
 #include "gpu/base/clock.h"
 #include "gpu/model/sampler.h"
 #include "gpu/model/transformer.h"
-#include "services/decode/sequence_loader.h"
+#include "services/common/sequence_loader.h"
 
 namespace winnow {
 

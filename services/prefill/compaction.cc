@@ -5,6 +5,8 @@
 #include <vector>
 
 #include "cache_store/format/anchor.h"
+#include "cache_store/format/tail.h"
+#include "cache_store/format/token_rows.h"
 #include "gpu/base/status.h"
 
 namespace winnow {
@@ -26,41 +28,40 @@ void ForEachHead(const Plan& plan, SegmentKind kind, Visit visit) {
   }
 }
 
-// Slots of `block` that hold tokens of the segment.
-CopySlotsArgs BlockCopy(const SegmentShape& shape, int64_t block) {
-  const int64_t first = block * kBlockTokens;
-  const auto begin = static_cast<int64_t>(shape.first_token) - first;
-  const auto end = static_cast<int64_t>(shape.end_token) - first;
-  return {.shape = shape.tile,
-          .begin = static_cast<int>(std::max<int64_t>(begin, 0)),
-          .end = static_cast<int>(std::min<int64_t>(end, kBlockTokens))};
-}
-
 absl::Status PackTiles(Backend& backend, const KvSequence& sequence,
                        const Plan& plan, const SegmentShape& shape,
                        std::span<std::byte> payload) {
-  const size_t tile_bytes = shape.tile.Bytes();
-  const int64_t first_block =
-      static_cast<int64_t>(shape.first_token) / kBlockTokens;
+  const auto block = static_cast<int64_t>(shape.first_token) / kBlockTokens;
   std::vector<CopySlotsArgs> copies;
   std::byte* target = payload.data();
   ForEachHead(plan, shape.kind, [&](int layer, int head) {
-    for (uint32_t i = 0; i < shape.num_blocks; ++i) {
-      CopySlotsArgs copy = BlockCopy(shape, first_block + i);
-      copy.source = sequence.BlockTile(layer, head, first_block + i);
-      copy.target = target;
-      target += tile_bytes;
-      // Folded blocks of a long prompt stay zero: decode does not read them.
-      const bool folded = copy.source == nullptr;
-      if (folded || copy.begin > 0 || copy.end < kBlockTokens) {
-        std::memset(copy.target, 0, tile_bytes);
-      }
-      if (!folded) {
-        copies.push_back(copy);
-      }
-    }
+    copies.push_back({.source = sequence.BlockTile(layer, head, block),
+                      .target = target,
+                      .shape = shape.tile,
+                      .begin = 0,
+                      .end = kBlockTokens});
+    target += shape.tile.Bytes();
   });
   return backend.CopySlots(copies);
+}
+
+// Rows of a tail.  Blocks that a long prompt has folded stay zero: decode does
+// not read them.
+void PackTail(const KvSequence& sequence, const Plan& plan,
+              const SegmentShape& shape, std::span<std::byte> payload) {
+  std::ranges::fill(payload, std::byte{0});
+  const TailView<std::byte> tail(payload, shape);
+  int index = 0;
+  ForEachHead(plan, shape.kind, [&](int layer, int head) {
+    for (const TailBlock& block : TailBlocks(shape)) {
+      const void* tile = sequence.BlockTile(layer, head, block.block);
+      if (tile != nullptr) {
+        TokensFromTile(tile, shape.tile, block.begin, block.end,
+                       tail.keys(index, block), tail.values(index, block));
+      }
+    }
+    ++index;
+  });
 }
 
 void PackAnchor(const KvSequence& sequence, const Plan& plan,
@@ -81,9 +82,9 @@ void PackAnchor(const KvSequence& sequence, const Plan& plan,
     std::ranges::copy(sequence.ValueSum(layer, head),
                       anchor.value_sum(index).begin());
     if (shape.num_sinks > 0) {
-      SinksFromTile(sequence.SinkTile(layer, head), shape.tile,
-                    static_cast<int>(shape.num_sinks), anchor.sink_keys(index),
-                    anchor.sink_values(index));
+      TokensFromTile(sequence.SinkTile(layer, head), shape.tile, 0,
+                     static_cast<int>(shape.num_sinks), anchor.sink_keys(index),
+                     anchor.sink_values(index));
     }
     ++index;
   });
@@ -108,6 +109,10 @@ absl::Status PackSegment(Backend& backend, const KvSequence& sequence,
                          std::span<std::byte> payload) {
   if (shape.kind == SegmentKind::kAnchor) {
     PackAnchor(sequence, plan, shape, payload);
+    return absl::OkStatus();
+  }
+  if (shape.kind == SegmentKind::kTail) {
+    PackTail(sequence, plan, shape, payload);
     return absl::OkStatus();
   }
   return PackTiles(backend, sequence, plan, shape, payload);

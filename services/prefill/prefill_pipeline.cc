@@ -9,6 +9,7 @@
 #include "services/common/cache_sequence.h"
 #include "services/common/stage_timer.h"
 #include "services/prefill/compaction.h"
+#include "services/prefill/prefix_reuse.h"
 
 namespace winnow {
 
@@ -19,11 +20,15 @@ struct PrefillPipeline::Job {
   // Segments [0, num_context_segments) are the context's, then the prompt's.
   size_t num_context_segments = 0;
   std::vector<std::array<uint8_t, 32>> chain_digests;  // of each segment
+  std::optional<ReusedPrefix> reused;  // holds what the sequence points into
   std::unique_ptr<KvSequence> sequence;
   std::unique_ptr<ContextWriter> writer;
   PrefillTimes times;
   absl::Duration started;
 
+  int64_t reused_tokens() const {
+    return reused.has_value() ? reused->num_tokens : 0;
+  }
   std::span<const int32_t> context() const {
     return std::span(request->ids).first(request->compact_at);
   }
@@ -37,6 +42,7 @@ absl::StatusOr<PrefillResult> PrefillPipeline::Run(
   WINNOW_RETURN_IF_ERROR(Check(request));
   WINNOW_ASSIGN_OR_RETURN(Job job, Plan(request));
   WINNOW_RETURN_IF_ERROR(Reserve(job));
+  WINNOW_RETURN_IF_ERROR(Reuse(job));
   WINNOW_RETURN_IF_ERROR(ReadContext(job));
   WINNOW_RETURN_IF_ERROR(CompactContext(job));
   WINNOW_RETURN_IF_ERROR(WriteContext(job));
@@ -112,20 +118,33 @@ absl::Status PrefillPipeline::Reserve(Job& job) {
   WINNOW_ASSIGN_OR_RETURN(
       job.writer,
       store_.BeginWrite(SegmentSpecs(job.manifest), options_.lease_ttl));
+  return absl::OkStatus();
+}
+
+absl::Status PrefillPipeline::Reuse(Job& job) {
+  const StageTimer timer(*options_.clock, job.times.reuse);
+  const ModelConfig& config = model_.model->config();
+  WINNOW_ASSIGN_OR_RETURN(
+      job.reused, ReusePrefix(backend_, config, job.manifest, job.context(),
+                              store_, options_.lease_ttl));
+  if (job.reused.has_value()) {
+    job.sequence = std::move(job.reused->loaded.sequence);
+    return absl::OkStatus();
+  }
   WINNOW_ASSIGN_OR_RETURN(
       job.sequence,
       KvSequence::Create(
-          backend_, SequenceOptions(model_.model->config(), job.manifest.plan,
-                                    options_.dtype, job.manifest.num_tokens)));
+          backend_, SequenceOptions(config, job.manifest.plan, options_.dtype,
+                                    job.manifest.num_tokens)));
   return absl::OkStatus();
 }
 
 absl::Status PrefillPipeline::ReadContext(Job& job) {
   const StageTimer timer(*options_.clock, job.times.context);
-  return ReadTokens(job, job.context());
+  return ReadTokens(job, job.context().subspan(job.reused_tokens()));
 }
 
-absl::Status PrefillPipeline::CompactContext(Job& job) {
+absl::Status PrefillPipeline::CompactContext(Job& job) const {
   const StageTimer timer(*options_.clock, job.times.compact);
   return Compact(job.manifest.plan, *job.sequence);
 }
@@ -137,8 +156,7 @@ absl::Status PrefillPipeline::WriteContext(Job& job) {
 
 absl::Status PrefillPipeline::ReadPrompt(Job& job) {
   const StageTimer timer(*options_.clock, job.times.prompt);
-  return job.prompt().empty() ? absl::OkStatus()
-                              : ReadTokens(job, job.prompt());
+  return ReadTokens(job, job.prompt());
 }
 
 absl::Status PrefillPipeline::WritePrompt(Job& job) {
@@ -151,12 +169,17 @@ absl::StatusOr<PrefillResult> PrefillPipeline::HandOver(Job& job) {
   WINNOW_ASSIGN_OR_RETURN(const TokenChoice first, ChooseFirst(job));
   WINNOW_ASSIGN_OR_RETURN(job.manifest.lease, job.writer->Commit());
   job.times.total = options_.clock->Monotonic() - job.started;
-  return PrefillResult{
-      .manifest = std::move(job.manifest), .first = first, .times = job.times};
+  return PrefillResult{.manifest = std::move(job.manifest),
+                       .first = first,
+                       .reused_tokens = job.reused_tokens(),
+                       .times = job.times};
 }
 
 absl::Status PrefillPipeline::ReadTokens(Job& job,
                                          std::span<const int32_t> ids) {
+  if (ids.empty()) {
+    return absl::OkStatus();
+  }
   const size_t chunk_tokens = options_.chunk_tokens;
   int last = 0;
   for (size_t begin = 0; begin < ids.size(); begin += chunk_tokens) {

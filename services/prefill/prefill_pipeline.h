@@ -45,6 +45,7 @@ struct PrefillRequest {
 
 // Time spent in the stages of one prefill.
 struct PrefillTimes {
+  absl::Duration reuse;    // look-up and loading of what the store has
   absl::Duration context;  // forward passes up to compact_at
   absl::Duration compact;
   absl::Duration write;   // segments into the store
@@ -55,11 +56,13 @@ struct PrefillTimes {
 struct PrefillResult {
   Manifest manifest;  // holds the lease of the write
   TokenChoice first;  // the token at manifest.next_position, not in the cache
+  int64_t reused_tokens = 0;  // of the context, found in the store
   PrefillTimes times;
 };
 
 // Builds the cache of a context, compacts it, writes it into a store, and
-// samples the first token.
+// samples the first token.  What the store has of the context already is read
+// from there instead (prefix_reuse.h).
 //
 // Memory: the KV of one context in full (max_tokens x bytes a token of the
 // dtype), the activations of one chunk, and one row of logits.
@@ -87,8 +90,9 @@ class PrefillPipeline {
   absl::Status Check(const PrefillRequest& request) const;
   absl::StatusOr<Job> Plan(const PrefillRequest& request) const;
   absl::Status Reserve(Job& job);
+  absl::Status Reuse(Job& job);
   absl::Status ReadContext(Job& job);
-  absl::Status CompactContext(Job& job);
+  absl::Status CompactContext(Job& job) const;
   absl::Status WriteContext(Job& job);
   absl::Status ReadPrompt(Job& job);
   absl::Status WritePrompt(Job& job);

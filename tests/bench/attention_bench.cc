@@ -96,7 +96,7 @@ AttentionArgs MakeArgs(const KvTileShape& shape, int group, int64_t stride,
 constexpr size_t kWorkingSet = size_t{1} << 30;
 
 // Every byte of 1 GiB once, on as many threads as attention has.
-void BM_PlainRead(benchmark::State& state) {
+void PlainRead(benchmark::State& state) {
   const Tiles tiles(kWorkingSet / (4 * kBlockTokens * kHeadDim),
                     KvDtype::kBfloat16);
   ThreadPool pool(static_cast<int>(state.range(0)));
@@ -118,8 +118,8 @@ void BM_PlainRead(benchmark::State& state) {
   state.SetBytesProcessed(static_cast<int64_t>(state.iterations()) *
                           static_cast<int64_t>(tiles.bytes()));
 }
-BENCHMARK(BM_PlainRead)->Arg(1)->Unit(benchmark::kMillisecond);
-BENCHMARK(BM_PlainRead)->Arg(2)->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(PlainRead)->Arg(1)->Unit(benchmark::kMillisecond);
+BENCHMARK(PlainRead)->Arg(2)->UseRealTime()->Unit(benchmark::kMillisecond);
 
 // One query token a row over 1 GiB of keys and values, 8,192 tokens a row.
 void DecodeAttention(benchmark::State& state, CpuLevel level, KvDtype dtype) {
@@ -185,7 +185,7 @@ void PrefillAttention(benchmark::State& state, CpuLevel level, KvDtype dtype) {
 }
 
 // Scores of nine heads over one document of 2,000 tokens, one layer.
-void BM_AttentionMass(benchmark::State& state) {
+void AttentionMass(benchmark::State& state) {
   constexpr int kTokens = 2000;
   constexpr int kKvHeads = 3;
   constexpr int kGroup = 3;
@@ -218,7 +218,7 @@ void BM_AttentionMass(benchmark::State& state) {
     }
   }
 }
-BENCHMARK(BM_AttentionMass)->Arg(1)->Unit(benchmark::kMillisecond);
+BENCHMARK(AttentionMass)->Arg(1)->Unit(benchmark::kMillisecond);
 
 #define WINNOW_ATTENTION_BENCH(name, level, dtype)                           \
   BENCHMARK_CAPTURE(DecodeAttention, name, CpuLevel::level, KvDtype::dtype)  \

@@ -61,7 +61,7 @@ std::vector<float> RandomInput(int64_t count) {
 
 // Every linear layer of the model, as one decode step of `tokens` sequences.
 // Arguments: tokens, threads, level.
-void BM_Decode(benchmark::State& state) {
+void Decode(benchmark::State& state) {
   const auto tokens = static_cast<int>(state.range(0));
   const auto backend =
       MakeBackend(static_cast<int>(state.range(1)), Numerics::kFast,
@@ -92,7 +92,7 @@ void BM_Decode(benchmark::State& state) {
       benchmark::Counter(static_cast<double>(tokens * state.iterations()),
                          benchmark::Counter::kIsRate);
 }
-BENCHMARK(BM_Decode)
+BENCHMARK(Decode)
     ->ArgNames({"tokens", "threads", "level"})
     ->ArgsProduct({{1, 2, 4, 8, 12, 13, 16, 32}, {1, 2}, {2}})
     ->ArgsProduct({{1, 4}, {2}, {0}})
@@ -101,7 +101,7 @@ BENCHMARK(BM_Decode)
 
 // One layer's matrices, as a prefill chunk.
 // Arguments: tokens, threads, numerics, weight type.
-void BM_Prefill(benchmark::State& state) {
+void Prefill(benchmark::State& state) {
   const auto tokens = static_cast<int>(state.range(0));
   const auto backend =
       MakeBackend(static_cast<int>(state.range(1)),
@@ -130,7 +130,7 @@ void BM_Prefill(benchmark::State& state) {
       benchmark::Counter(operations * static_cast<double>(state.iterations()),
                          benchmark::Counter::kIsRate);
 }
-BENCHMARK(BM_Prefill)
+BENCHMARK(Prefill)
     ->ArgNames({"tokens", "threads", "numerics", "type"})
     ->ArgsProduct({{32, 128, 512}, {1, 2}, {0, 1}, {4}})
     ->Args({512, 2, 0, 2})

@@ -57,6 +57,7 @@ struct Bench {
 
   std::vector<SegmentSpec> Specs(uint64_t context) const {
     std::vector<SegmentSpec> specs;
+    specs.reserve(kContextSegments);
     for (size_t i = 0; i < kContextSegments; ++i) {
       specs.push_back({.key = KeyOf(context * kContextSegments + i),
                        .kind = shape.kind,
@@ -105,7 +106,8 @@ void Memcpy(benchmark::State& state) {
       place = 0;
     }
   }
-  state.SetBytesProcessed(state.iterations() * bench.segment_bytes);
+  state.SetBytesProcessed(state.iterations() *
+                          static_cast<int64_t>(bench.segment_bytes));
 }
 
 // Whole contexts into a store that is full: each write evicts an old one.

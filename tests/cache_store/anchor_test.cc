@@ -90,62 +90,6 @@ TEST_P(AnchorTest, WhatIsWrittenReadsBack) {
   }
 }
 
-// A tile in which every element has its own bytes.
-std::vector<std::byte> NumberedTile(const KvTileShape& shape) {
-  std::vector<std::byte> tile(shape.Bytes());
-  const size_t size = KvDtypeSize(shape.dtype);
-  for (size_t element = 0; element < tile.size() / size; ++element) {
-    const auto number = static_cast<uint32_t>(element + 1);
-    std::memcpy(tile.data() + element * size, &number, size);
-  }
-  return tile;
-}
-
-TEST_P(AnchorTest, SinksAreTheFirstTokensOfATileTokenByToken) {
-  const std::vector<std::byte> tile = NumberedTile(tile_);
-  std::vector<std::byte> keys(4 * 32 * size_);
-  std::vector<std::byte> values(4 * 32 * size_);
-  SinksFromTile(tile.data(), tile_, 4, keys, values);
-  for (int token = 0; token < 4; ++token) {
-    for (int dim = 0; dim < 32; ++dim) {
-      const size_t at = (static_cast<size_t>(token) * 32 + dim) * size_;
-      EXPECT_EQ(
-          std::memcmp(keys.data() + at,
-                      tile.data() + tile_.KeyIndex(token, dim) * size_, size_),
-          0);
-      EXPECT_EQ(std::memcmp(values.data() + at,
-                            tile.data() + tile_.ValueIndex(token, dim) * size_,
-                            size_),
-                0);
-    }
-  }
-}
-
-TEST_P(AnchorTest, SinksComeBackBitForBitInAZeroedTile) {
-  const std::vector<std::byte> tile = NumberedTile(tile_);
-  for (const int num_sinks : {0, 1, 4, 33, 64}) {
-    std::vector<std::byte> keys(num_sinks * 32 * size_);
-    std::vector<std::byte> values(num_sinks * 32 * size_);
-    SinksFromTile(tile.data(), tile_, num_sinks, keys, values);
-    std::vector<std::byte> back(tile_.Bytes());
-    SinksToTile(keys, values, tile_, num_sinks, back.data());
-    for (int token = 0; token < kBlockTokens; ++token) {
-      for (int dim = 0; dim < 32; ++dim) {
-        for (const size_t element :
-             {tile_.KeyIndex(token, dim), tile_.ValueIndex(token, dim)}) {
-          uint32_t number = 0;
-          uint32_t wanted = 0;
-          std::memcpy(&number, back.data() + element * size_, size_);
-          if (token < num_sinks) {
-            std::memcpy(&wanted, tile.data() + element * size_, size_);
-          }
-          ASSERT_EQ(number, wanted) << num_sinks << " " << token << " " << dim;
-        }
-      }
-    }
-  }
-}
-
 INSTANTIATE_TEST_SUITE_P(Dtypes, AnchorTest,
                          ::testing::Values(KvDtype::kFloat32,
                                            KvDtype::kBfloat16));

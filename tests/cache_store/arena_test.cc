@@ -1,6 +1,7 @@
 #include "cache_store/store/arena.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstring>
 #include <map>
@@ -74,6 +75,13 @@ TEST(ArenaTest, DiscardSparesTheNeighboursOnItsPages) {
   EXPECT_EQ(memory[kUnit + 3 * page], std::byte{1});
 }
 
+// An extent that the map must have.
+Extent Take(ExtentMap& extents, size_t bytes) {
+  const std::optional<Extent> taken = extents.Allocate(bytes);
+  EXPECT_TRUE(taken.has_value());
+  return taken.value_or(Extent{});
+}
+
 TEST(ExtentMapTest, RoundsUpToTheAlignment) {
   ExtentMap extents(4 * kUnit);
   EXPECT_EQ(extents.Allocate(1), (Extent{.offset = 0, .bytes = kUnit}));
@@ -84,14 +92,14 @@ TEST(ExtentMapTest, RoundsUpToTheAlignment) {
 
 TEST(ExtentMapTest, TakesTheSmallestPieceThatFits) {
   ExtentMap extents(10 * kUnit);
-  const Extent large = *extents.Allocate(3 * kUnit);
+  const Extent large = Take(extents, 3 * kUnit);
   extents.Allocate(kUnit);
-  const Extent small = *extents.Allocate(2 * kUnit);
+  const Extent small = Take(extents, 2 * kUnit);
   extents.Allocate(4 * kUnit);
   extents.Free(large);
   extents.Free(small);
   EXPECT_EQ(extents.Allocate(2 * kUnit), small);
-  EXPECT_EQ(extents.Allocate(2 * kUnit)->offset, large.offset);
+  EXPECT_EQ(Take(extents, 2 * kUnit).offset, large.offset);
 }
 
 TEST(ExtentMapTest, HasNothingBeyondItsCapacity) {
@@ -104,9 +112,9 @@ TEST(ExtentMapTest, HasNothingBeyondItsCapacity) {
 
 TEST(ExtentMapTest, AFreePieceOfTheWrongShapeDoesNotServe) {
   ExtentMap extents(3 * kUnit);
-  const Extent first = *extents.Allocate(kUnit);
+  const Extent first = Take(extents, kUnit);
   extents.Allocate(kUnit);
-  const Extent last = *extents.Allocate(kUnit);
+  const Extent last = Take(extents, kUnit);
   extents.Free(first);
   extents.Free(last);
   EXPECT_EQ(extents.free_bytes(), 2 * kUnit);
@@ -118,9 +126,9 @@ TEST(ExtentMapTest, JoinsFreedNeighboursInAnyOrder) {
   std::vector<size_t> order = {0, 1, 2};
   do {
     ExtentMap extents(3 * kUnit);
-    std::vector<Extent> taken;
-    for (int i = 0; i < 3; ++i) {
-      taken.push_back(*extents.Allocate(kUnit));
+    std::array<Extent, 3> taken;
+    for (Extent& extent : taken) {
+      extent = Take(extents, kUnit);
     }
     for (const size_t i : order) {
       extents.Free(taken[i]);

@@ -37,6 +37,7 @@ class LocalStoreModelTest : public testing::Test {
   }
   static std::vector<SegmentKey> Keys(const std::vector<uint32_t>& numbers) {
     std::vector<SegmentKey> keys;
+    keys.reserve(numbers.size());
     for (const uint32_t number : numbers) {
       keys.push_back(TestKey(number));
     }
@@ -273,6 +274,7 @@ class LocalStoreModelTest : public testing::Test {
     const std::vector<SegmentSpec> page =
         store().List(TestKey(after), limit).value();
     std::vector<SegmentKey> listed;
+    listed.reserve(page.size());
     for (const SegmentSpec& spec : page) {
       listed.push_back(spec.key);
     }

@@ -35,6 +35,7 @@ class LocalStoreStressTest : public testing::Test {
   static std::vector<SegmentSpec> RandomContext(std::mt19937& random) {
     const uint32_t first = random() % (kNumbers - kContextSegments);
     std::vector<SegmentSpec> specs;
+    specs.reserve(kContextSegments);
     for (uint32_t i = 0; i < kContextSegments; ++i) {
       specs.push_back(TestSpec(
           first + i, EvictionRank(SegmentKind::kRetrieval, first + i)));
@@ -102,7 +103,7 @@ class LocalStoreStressTest : public testing::Test {
     ++reads_;
   }
 
-  void Remove(std::mt19937& random) {
+  void Remove(std::mt19937& random) const {
     const std::vector<SegmentKey> keys = {TestKey(random() % kNumbers),
                                           TestKey(random() % kNumbers)};
     EXPECT_TRUE(store_->Remove(keys).ok());
@@ -114,8 +115,8 @@ class LocalStoreStressTest : public testing::Test {
   }
 
   // Runs `act` again and again till the time is over.
-  std::thread Start(uint32_t seed,
-                    void (LocalStoreStressTest::*act)(std::mt19937&)) {
+  template <typename Act>
+  std::thread Start(uint32_t seed, Act act) {
     return std::thread([this, seed, act] {
       std::mt19937 random(seed);
       while (std::chrono::steady_clock::now() < end_) {
@@ -145,6 +146,7 @@ TEST_F(LocalStoreStressTest, EveryReadIsExactAndNothingLeaks) {
   EXPECT_GT(reads_, 0);
 
   std::vector<SegmentKey> keys;
+  keys.reserve(kNumbers);
   for (uint32_t i = 0; i < kNumbers; ++i) {
     keys.push_back(TestKey(i));
   }

@@ -74,7 +74,7 @@ TEST_F(LocalStoreTest, RefusesOptionsOutOfRange) {
     change(options);
     return LocalStore::Create(options).status().code();
   };
-  const auto kInvalid = absl::StatusCode::kInvalidArgument;
+  constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
   EXPECT_EQ(code([](auto& o) { o.capacity_bytes = 0; }), kInvalid);
   EXPECT_EQ(code([](auto& o) { o.capacity_bytes = 1000; }), kInvalid);
   EXPECT_EQ(code([](auto& o) { o.max_lease = absl::ZeroDuration(); }),
@@ -243,9 +243,9 @@ TEST_F(LocalStoreTest, RemovedMemoryGoesBackToTheSystem) {
   const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   const auto resident = [&] {
     unsigned char state = 0;
-    auto address = reinterpret_cast<uintptr_t>(memory) + (size_t{1} << 20);
-    address = address / page * page;
-    EXPECT_EQ(mincore(reinterpret_cast<void*>(address), page, &state), 0);
+    const std::byte* address = memory + (size_t{1} << 20);
+    address -= reinterpret_cast<uintptr_t>(address) % page;
+    EXPECT_EQ(mincore(const_cast<std::byte*>(address), page, &state), 0);
     return (state & 1) != 0;
   };
   EXPECT_TRUE(resident());

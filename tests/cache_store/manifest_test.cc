@@ -18,8 +18,8 @@ using ::testing::HasSubstr;
 constexpr KvTileShape kTile = {.head_dim = 64, .dtype = KvDtype::kBfloat16};
 
 Plan MakeGoldenPlan(const std::string& policy, int64_t num_tokens) {
-  static const HeadProfile profile = GoldenProfile();
-  return *MakePlan(*ParsePolicy(policy), &profile, kGoldenGrid, num_tokens);
+  static const HeadProfile kProfile = GoldenProfile();
+  return *MakePlan(*ParsePolicy(policy), &kProfile, kGoldenGrid, num_tokens);
 }
 
 // A valid manifest; the demo's context and a prompt of 21 tokens by default.

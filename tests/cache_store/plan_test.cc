@@ -14,9 +14,9 @@ namespace {
 using ::testing::HasSubstr;
 
 Plan Make(const std::string& policy, int64_t num_tokens) {
-  static const HeadProfile profile = GoldenProfile();
+  static const HeadProfile kProfile = GoldenProfile();
   const auto plan =
-      MakePlan(*ParsePolicy(policy), &profile, kGoldenGrid, num_tokens);
+      MakePlan(*ParsePolicy(policy), &kProfile, kGoldenGrid, num_tokens);
   EXPECT_TRUE(plan.ok()) << plan.status();
   return plan.ok() ? *plan : Plan{};
 }

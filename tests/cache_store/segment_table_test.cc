@@ -12,6 +12,13 @@ namespace {
 constexpr Extent kFirst{.offset = 0, .bytes = 256};
 constexpr Extent kSecond{.offset = 256, .bytes = 512};
 
+// The segment that falls next; there must be one.
+StoredSegment Evicted(SegmentTable& table) {
+  const std::optional<StoredSegment> evicted = table.EvictOldest();
+  EXPECT_TRUE(evicted.has_value());
+  return evicted.value_or(StoredSegment{});
+}
+
 TEST(SegmentTableTest, APinnedSegmentIsFoundAndNotEvicted) {
   SegmentTable table;
   StoredSegment& segment = table.InsertPinned(TestSpec(1), kFirst);
@@ -29,7 +36,7 @@ TEST(SegmentTableTest, TheLastUnpinMakesASegmentEvictable) {
   EXPECT_EQ(table.num_evictable(), 0);
   EXPECT_EQ(table.Unpin(segment), std::nullopt);
   EXPECT_EQ(table.num_evictable(), 1);
-  EXPECT_EQ(table.EvictOldest()->extent, kFirst);
+  EXPECT_EQ(Evicted(table).extent, kFirst);
   EXPECT_EQ(table.Find(TestKey(1)), nullptr);
   EXPECT_EQ(table.used_bytes(), 0);
 }
@@ -41,7 +48,7 @@ TEST(SegmentTableTest, ATouchWhilePinnedCountsAfterwards) {
   table.Touch(first);
   table.Unpin(first);
   table.Unpin(second);
-  EXPECT_EQ(table.EvictOldest()->spec.key, TestKey(2));
+  EXPECT_EQ(Evicted(table).spec.key, TestKey(2));
 }
 
 TEST(SegmentTableTest, ATouchWhileUnpinnedCountsAtOnce) {
@@ -51,7 +58,7 @@ TEST(SegmentTableTest, ATouchWhileUnpinnedCountsAtOnce) {
   table.Unpin(first);
   table.Unpin(second);
   table.Touch(first);
-  EXPECT_EQ(table.EvictOldest()->spec.key, TestKey(2));
+  EXPECT_EQ(Evicted(table).spec.key, TestKey(2));
   EXPECT_EQ(table.evictable_bytes(), 256);
 }
 

@@ -23,10 +23,10 @@ class AlignedBytes {
  public:
   explicit AlignedBytes(size_t size) : size_(size) {
     bytes_ =
-        static_cast<std::byte*>(::operator new (size, std::align_val_t{64}));
+        static_cast<std::byte*>(::operator new(size, std::align_val_t{64}));
     std::memset(bytes_, 0, size);
   }
-  ~AlignedBytes() { ::operator delete (bytes_, std::align_val_t{64}); }
+  ~AlignedBytes() { ::operator delete(bytes_, std::align_val_t{64}); }
   AlignedBytes(const AlignedBytes&) = delete;
   AlignedBytes& operator=(const AlignedBytes&) = delete;
 

@@ -156,6 +156,7 @@ TEST_P(AttentionParityTest, ABatchOfRaggedRowsGivesWhatEachRowGivesAlone) {
       alone.push_back(problems.back()->Run(backend()));
     }
     std::vector<AttentionRow> rows;
+    rows.reserve(problems.size());
     for (auto& problem : problems) {
       rows.push_back(problem->Row());
     }

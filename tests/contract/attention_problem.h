@@ -16,9 +16,9 @@ struct AttentionSpec {
   KvTileShape shape;
   int group = 1;
   int num_queries = 1;
-  std::vector<int> tile_counts;        // entries of each tile
-  std::optional<float> log_bias = {};  // of a compensation entry
-  float logit_gain = 1;                // standard deviation of the logits
+  std::vector<int> tile_counts;                  // entries of each tile
+  std::optional<float> log_bias = std::nullopt;  // of a compensation entry
+  float logit_gain = 1;  // standard deviation of the logits
   unsigned seed = 1;
 
   int NumEntries() const;

@@ -1,5 +1,6 @@
-// The contract of KvStore, claims 1 to 3: bytes and writes.  Claims 4 to 6 are
-// in kv_store_lease_contract_test.cc.  The claims are numbered in
+// The contract of KvStore, claims 1 to 3: bytes and writes.  Claims 4 and 5
+// are in kv_store_lease_contract_test.cc, claim 6 in
+// kv_store_eviction_contract_test.cc.  The claims are numbered in
 // cache_store/README.md; every implementation passes all of them
 // (kv_store_fixture.h).
 

@@ -161,7 +161,7 @@ inline absl::StatusOr<Lease> WriteTestContext(
     return writer.status();
   }
   for (size_t i = 0; i < specs.size(); ++i) {
-    const absl::Status written = WriteTestSegment(**writer, i, specs[i].key);
+    absl::Status written = WriteTestSegment(**writer, i, specs[i].key);
     if (!written.ok()) {
       return written;
     }

@@ -7,6 +7,7 @@
 
 #include "tests/golden.h"
 #include "tests/gpu/model_golden.h"
+#include "tests/gpu/smollm2.h"
 
 namespace winnow {
 namespace {
@@ -31,7 +32,7 @@ TEST_P(HeadScoringGoldenTest, ScoresAreThoseOfTheReference) {
   const auto [ids_file, scores_file] = GetParam();
   const auto ids = ReadGoldenJson(ids_file);
   const auto scores = ReadGoldenJson(scores_file);
-  const auto model = LoadModel(SmolLm2Path()).value();
+  const auto model = LoadModel(FetchedModelPath()).value();
   const auto backend =
       CreateCpuBackend({.numerics = Numerics::kFloat32}).value();
   const auto table = ScoreHeads(*backend, *model,
@@ -52,7 +53,7 @@ INSTANTIATE_TEST_SUITE_P(
         std::pair("smollm2/head_scores_ids.json", "smollm2/head_scores.json")));
 
 TEST(CalibrationTextTest, RepeatsDistinctNormalTokens) {
-  const auto model = LoadModel(SmolLm2Path()).value();
+  const auto model = LoadModel(FetchedModelPath()).value();
   const auto text = MakeCalibrationText(*model, 500, 4, 7);
   ASSERT_TRUE(text.ok()) << text.status();
   ASSERT_EQ(text->ids.size(), 2000u);
@@ -67,7 +68,7 @@ TEST(CalibrationTextTest, RepeatsDistinctNormalTokens) {
 }
 
 TEST(CalibrationTextTest, SeedDecidesTheTokens) {
-  const auto model = LoadModel(SmolLm2Path()).value();
+  const auto model = LoadModel(FetchedModelPath()).value();
   EXPECT_EQ(MakeCalibrationText(*model, 50, 2, 7)->ids,
             MakeCalibrationText(*model, 50, 2, 7)->ids);
   EXPECT_NE(MakeCalibrationText(*model, 50, 2, 7)->ids,
@@ -75,7 +76,7 @@ TEST(CalibrationTextTest, SeedDecidesTheTokens) {
 }
 
 TEST(CalibrationTextTest, RefusesMoreThanTheModelsContext) {
-  const auto model = LoadModel(SmolLm2Path()).value();
+  const auto model = LoadModel(FetchedModelPath()).value();
   EXPECT_EQ(MakeCalibrationText(*model, 2500, 4, 0).status().code(),
             absl::StatusCode::kInvalidArgument);
 }

@@ -8,8 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/escaping.h"
 #include "gtest/gtest.h"
+
+#include "tests/golden.h"
 
 namespace winnow {
 namespace {
@@ -24,11 +25,6 @@ void WriteFile(const fs::path& path, const std::string& text) {
 void Settle(const fs::path& path, int hours = 1) {
   fs::last_write_time(
       path, fs::file_time_type::clock::now() - std::chrono::hours(hours));
-}
-
-std::string Hex(const Sha256Digest& digest) {
-  return absl::BytesToHexString(absl::string_view(
-      reinterpret_cast<const char*>(digest.data()), digest.size()));
 }
 
 class ModelDigestTest : public testing::Test {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <fstream>
 #include <memory>
 #include <span>
@@ -17,15 +16,6 @@
 #include "gpu/model/transformer.h"
 
 namespace winnow {
-
-// SmolLM2-135M-Instruct as tests/run fetches it.
-inline std::string SmolLm2Path() {
-  const char* set = std::getenv("WINNOW_TEST_MODEL");
-  return set != nullptr ? set
-                        : absl::StrCat(std::getenv("HOME"),
-                                       "/.cache/winnow/models/"
-                                       "SmolLM2-135M-Instruct.Q4_1.gguf");
-}
 
 // A float32 tensor of a golden safetensors file.
 class GoldenTensors {
@@ -102,8 +92,8 @@ inline std::vector<int32_t> Greedy(Backend& backend, const Model& model,
                                    size_t count) {
   auto transformer =
       Transformer::Create(backend, model, static_cast<int>(ids.size())).value();
-  auto sequence =
-      FullSequence(backend, model.config(), dtype, std::ssize(ids) + count);
+  auto sequence = FullSequence(backend, model.config(), dtype,
+                               std::ssize(ids) + static_cast<int64_t>(count));
   std::vector<float> logits(model.config().vocabulary);
   std::vector<int32_t> greedy;
   while (greedy.size() < count) {

@@ -3,20 +3,17 @@
 #include <cstdlib>
 #include <string>
 
+#include "gpu/model/cache_folder.h"
+
 namespace winnow {
 
 // WINNOW_TEST_MODEL, or where deploy/fetch-model, which tests/run calls first,
 // keeps the model.
 inline std::string FetchedModelPath() {
-  const auto variable = [](const char* name, const std::string& otherwise) {
-    const char* const value = std::getenv(name);
-    return value == nullptr || *value == '\0' ? otherwise : std::string(value);
-  };
-  const std::string caches =
-      variable("XDG_CACHE_HOME", variable("HOME", "") + "/.cache");
-  const std::string fetched = variable("WINNOW_CACHE_DIR", caches + "/winnow") +
-                              "/models/SmolLM2-135M-Instruct.Q4_1.gguf";
-  return variable("WINNOW_TEST_MODEL", fetched);
+  const char* const chosen = std::getenv("WINNOW_TEST_MODEL");
+  return chosen != nullptr && *chosen != '\0'
+             ? chosen
+             : CacheFolder() + "/models/SmolLM2-135M-Instruct.Q4_1.gguf";
 }
 
 }  // namespace winnow

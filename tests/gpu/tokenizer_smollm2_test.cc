@@ -26,22 +26,22 @@ nlohmann::json Golden(const std::string& name) {
 class TokenizerSmolLm2Test : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
-    source_ = new TokenizerSource(
+    shared_source = new TokenizerSource(
         LoadModel(FetchedModelPath()).value()->tokenizer_source());
   }
-  static void TearDownTestSuite() { delete source_; }
+  static void TearDownTestSuite() { delete shared_source; }
 
   static std::unique_ptr<Tokenizer> Create(const std::string& pre_tokenizer) {
-    TokenizerSource source = *source_;
+    TokenizerSource source = *shared_source;
     source.pre_tokenizer = pre_tokenizer;
     return Tokenizer::Create(source).value();
   }
 
-  static inline const TokenizerSource* source_ = nullptr;
+  static inline const TokenizerSource* shared_source = nullptr;
 };
 
 TEST_F(TokenizerSmolLm2Test, GivesTheIdsAndTextsOfTheReference) {
-  const auto tokenizer = Tokenizer::Create(*source_).value();
+  const auto tokenizer = Tokenizer::Create(*shared_source).value();
   const nlohmann::json cases = Golden("tokenizer.json");
   ASSERT_EQ(cases.size(), 150);
   for (const auto& golden : cases) {
@@ -55,7 +55,7 @@ TEST_F(TokenizerSmolLm2Test, GivesTheIdsAndTextsOfTheReference) {
 }
 
 TEST_F(TokenizerSmolLm2Test, TokenisesUserTextAsTheReferenceDoes) {
-  const auto tokenizer = Tokenizer::Create(*source_).value();
+  const auto tokenizer = Tokenizer::Create(*shared_source).value();
   const nlohmann::json cases = Golden("tokenizer_user_text.json");
   ASSERT_EQ(cases.size(), 12);
   for (const auto& golden : cases) {
@@ -70,7 +70,7 @@ TEST_F(TokenizerSmolLm2Test, TokenisesUserTextAsTheReferenceDoes) {
 }
 
 TEST_F(TokenizerSmolLm2Test, NeverYieldsTheUnknownToken) {
-  const auto tokenizer = Tokenizer::Create(*source_).value();
+  const auto tokenizer = Tokenizer::Create(*shared_source).value();
   const TokenizedText tokens =
       tokenizer->Encode("\x04\x06\x13", SpecialTokens::kAsText).value();
   EXPECT_THAT(tokens.ids, ::testing::IsEmpty());
@@ -83,7 +83,7 @@ TEST_F(TokenizerSmolLm2Test, NeverYieldsTheUnknownToken) {
 void ExpectQuick(const Tokenizer& tokenizer, const std::string& unit,
                  size_t bytes) {
   SCOPED_TRACE(unit);
-  constexpr std::chrono::seconds limit(60);
+  constexpr std::chrono::seconds kLimit(60);
   std::string text;
   while (text.size() < bytes) {
     text += unit;
@@ -92,28 +92,28 @@ void ExpectQuick(const Tokenizer& tokenizer, const std::string& unit,
   const auto begin = std::chrono::steady_clock::now();
   const TokenizedText tokens =
       tokenizer.Encode(text, SpecialTokens::kParse).value();
-  EXPECT_LT(std::chrono::steady_clock::now() - begin, limit);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, kLimit);
   EXPECT_EQ(tokens.dropped_bytes, 0);
   EXPECT_TRUE(tokenizer.Decode(tokens.ids, true) == text);
 }
 
 TEST_F(TokenizerSmolLm2Test, TokenisesFourMegabytesOfOneThingInSeconds) {
-  constexpr size_t num_bytes = size_t{4} << 20;
-  const auto tokenizer = Tokenizer::Create(*source_).value();
+  constexpr size_t kNumBytes = size_t{4} << 20;
+  const auto tokenizer = Tokenizer::Create(*shared_source).value();
   for (const char* const unit : {"a", " ", "\n", " \n", "7", "!", "\u0301",
                                  "\u3000", "\U0001F600", "<|im_end|"}) {
-    ExpectQuick(*tokenizer, unit, num_bytes);
+    ExpectQuick(*tokenizer, unit, kNumBytes);
   }
 }
 
 TEST_F(TokenizerSmolLm2Test, NoRuleIsSlowOnOneThing) {
-  constexpr size_t num_bytes = size_t{1} << 20;
+  constexpr size_t kNumBytes = size_t{1} << 20;
   for (const char* const name : {"gpt-2", "llama-bpe", "qwen2"}) {
     SCOPED_TRACE(name);
     const auto tokenizer = Create(name);
     for (const char* const unit :
          {"a", " ", "\n", " \n", "\r\n", "\t ", "7", "!", "'", "\u0301"}) {
-      ExpectQuick(*tokenizer, unit, num_bytes);
+      ExpectQuick(*tokenizer, unit, kNumBytes);
     }
   }
 }

@@ -115,9 +115,9 @@ Merges RandomMerges(std::mt19937& random) {
 }
 
 TEST(TokenizerTest, MergesAsALoopOverAllPairsDoes) {
-  constexpr uint32_t seed = 20260112;
-  SCOPED_TRACE(seed);
-  std::mt19937 random(seed);
+  constexpr uint32_t kSeed = 20260112;
+  SCOPED_TRACE(kSeed);
+  std::mt19937 random(kSeed);
   for (int round = 0; round < 200; ++round) {
     const Merges merges = RandomMerges(random);
     const auto tokenizer = Create(ByteSource(merges));

@@ -6,6 +6,7 @@
 #include "gpu/model/transformer.h"
 #include "tests/golden.h"
 #include "tests/gpu/model_golden.h"
+#include "tests/gpu/smollm2.h"
 
 namespace winnow {
 namespace {
@@ -67,7 +68,7 @@ INSTANTIATE_TEST_SUITE_P(Families, TinyModelTest,
 class SmolLm2Test : public testing::TestWithParam<int> {
  protected:
   SmolLm2Test()
-      : model_(LoadModel(SmolLm2Path()).value()),
+      : model_(LoadModel(FetchedModelPath()).value()),
         golden_(ReadGoldenJson("smollm2/logits.json")[GetParam()]),
         ids_(golden_["ids"].get<std::vector<int32_t>>()) {}
 
@@ -110,7 +111,7 @@ TEST_P(SmolLm2FastTest, LosesAtMostAFewHundredthsOfANat) {
   if (GetParam() > DetectCpuLevel().value()) {
     GTEST_SKIP() << "this machine has no such instructions";
   }
-  const auto model = LoadModel(SmolLm2Path()).value();
+  const auto model = LoadModel(FetchedModelPath()).value();
   const auto golden = ReadGoldenJson("smollm2/logits.json")[4];
   const auto ids = golden["ids"].get<std::vector<int32_t>>();
   ASSERT_EQ(ids.size(), 1117u);
@@ -134,7 +135,7 @@ int HalfSplit(int dim, int head_dim) {
 }
 
 TEST(SmolLm2CacheTest, KeysAndValuesAreThoseOfTheReference) {
-  const auto model = LoadModel(SmolLm2Path()).value();
+  const auto model = LoadModel(FetchedModelPath()).value();
   const auto backend =
       CreateCpuBackend({.numerics = Numerics::kFloat32}).value();
   const auto ids =
@@ -156,8 +157,8 @@ TEST(SmolLm2CacheTest, KeysAndValuesAreThoseOfTheReference) {
     double worst = 0;
     for (int head = 0; head < 3; ++head) {
       for (size_t token = 0; token < ids.size(); ++token) {
-        const auto* tile = static_cast<const float*>(
-            sequence->BlockTile(layer, head, token / kBlockTokens));
+        const auto* tile = static_cast<const float*>(sequence->BlockTile(
+            layer, head, static_cast<int64_t>(token / kBlockTokens)));
         const int slot = static_cast<int>(token % kBlockTokens);
         for (int dim = 0; dim < 64; ++dim) {
           const size_t row = (head * ids.size() + token) * 64;

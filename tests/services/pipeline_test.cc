@@ -78,10 +78,21 @@ class PipelineTest : public testing::TestWithParam<const char*> {
 
   static std::vector<int32_t> Ids(const std::vector<TokenChoice>& tokens) {
     std::vector<int32_t> ids;
+    ids.reserve(tokens.size());
     for (const TokenChoice& token : tokens) {
       ids.push_back(token.id);
     }
     return ids;
+  }
+
+  void RemoveAll() {
+    const auto segments = store_->List({}, 10000);
+    ASSERT_TRUE(segments.ok());
+    std::vector<SegmentKey> keys;
+    for (const SegmentSpec& segment : *segments) {
+      keys.push_back(segment.key);
+    }
+    ASSERT_TRUE(store_->Remove(keys).ok());
   }
 
   // All leases are over and nothing is reserved.
@@ -182,6 +193,70 @@ TEST_P(PipelineTest, SecondPrefillOfAContextStoresItsSharedSegmentsOnce) {
   EXPECT_LT(store_->GetStats()->used_bytes, used + used / 4);
 }
 
+TEST_P(PipelineTest, AnotherPromptOverAKnownContextGivesWhatAFreshStoreGives) {
+  const std::vector<int32_t> context = RandomIds(250, 10);
+  std::vector<int32_t> first = context;
+  std::vector<int32_t> second = context;
+  for (const int32_t id : {7, 8, 9}) {
+    first.push_back(id);
+    second.push_back(id + 100);
+  }
+  for (const char* policy : {"full", "razor,window=64,slack=64,min_length=0",
+                             "streaming,window=64,min_length=0"}) {
+    const PrefillRequest request = {.ids = second,
+                                    .compact_at = 250,
+                                    .policy = ParsePolicy(policy).value(),
+                                    .sampling = {},
+                                    .forced_first = std::nullopt};
+    const auto fresh = node_.prefill->Run(request);
+    ASSERT_TRUE(fresh.ok()) << fresh.status();
+    EXPECT_EQ(fresh->reused_tokens, 0);
+    RemoveAll();
+    Generate(node_, node_, first, 250, policy, 2);
+    const auto reused = node_.prefill->Run(request);
+    ASSERT_TRUE(reused.ok()) << reused.status();
+    EXPECT_EQ(reused->reused_tokens, 250) << policy;
+    EXPECT_EQ(reused->first.id, fresh->first.id);
+    EXPECT_EQ(reused->first.log_probability, fresh->first.log_probability);
+    RemoveAll();
+  }
+}
+
+TEST_P(PipelineTest, FullPolicyReusesTheLongestKnownPrefix) {
+  const std::vector<int32_t> ids = RandomIds(300, 11);
+  const std::vector<int32_t> start(ids.begin(), ids.begin() + 150);
+  const std::vector<int32_t> alone =
+      Ids(Generate(node_, node_, ids, 300, "full", 12));
+  RemoveAll();
+  Generate(node_, node_, start, 150, "full", 2);
+  const auto longer = node_.prefill->Run({.ids = ids,
+                                          .compact_at = 300,
+                                          .policy = ParsePolicy("full").value(),
+                                          .sampling = {},
+                                          .forced_first = std::nullopt});
+  ASSERT_TRUE(longer.ok()) << longer.status();
+  EXPECT_EQ(longer->reused_tokens, 128);
+  EXPECT_THAT(Ids(Generate(node_, node_, ids, 300, "full", 12)),
+              ElementsAreArray(alone));
+}
+
+TEST_P(PipelineTest, LostSegmentMeansLessReuseNotAnError) {
+  const std::vector<int32_t> ids = RandomIds(300, 12);
+  const PrefillRequest request = {.ids = ids,
+                                  .compact_at = 300,
+                                  .policy = ParsePolicy("full").value(),
+                                  .sampling = {},
+                                  .forced_first = std::nullopt};
+  const auto first = node_.prefill->Run(request);
+  ASSERT_TRUE(first.ok()) << first.status();
+  const SegmentKey second_block = first->manifest.segments[1].key;
+  ASSERT_TRUE(store_->Remove({&second_block, 1}).ok());
+  const auto again = node_.prefill->Run(request);
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(again->reused_tokens, 64);
+  EXPECT_EQ(again->first.id, first->first.id);
+}
+
 TEST_P(PipelineTest, FullStoreRefusesBeforeAnyComputeAndKeepsNothing) {
   const auto small = MakeStore(1 << 16);
   const auto model = LoadModel(TinyPath(GetParam())).value();
@@ -209,6 +284,7 @@ TEST_P(PipelineTest, LostCacheIsAbortedWithTheReason) {
   const Manifest& manifest = prefilled->manifest;
   ASSERT_TRUE(store_->Release(manifest.lease.id).ok());
   std::vector<SegmentKey> keys;
+  keys.reserve(manifest.segments.size());
   for (const ManifestSegment& segment : manifest.segments) {
     keys.push_back(segment.key);
   }

@@ -10,6 +10,7 @@
 #include "services/prefill/compaction.h"
 #include "tests/golden.h"
 #include "tests/gpu/model_golden.h"
+#include "tests/gpu/smollm2.h"
 #include "tests/services/pipeline_fixture.h"
 
 namespace winnow {
@@ -39,9 +40,9 @@ class RazorGoldenTest : public testing::Test {
  protected:
   void Start(Numerics numerics, KvDtype dtype) {
     store_ = MakeStore(size_t{256} << 20);
-    const auto model = LoadModel(SmolLm2Path()).value();
+    const auto model = LoadModel(FetchedModelPath()).value();
     node_ = std::make_unique<Node>(
-        SmolLm2Path(), *store_,
+        FetchedModelPath(), *store_,
         ProfileOf(model->config(), GoldenHeads(model->config())), numerics,
         dtype);
     context_ = golden_["context_ids"].get<std::vector<int32_t>>();

@@ -1,4 +1,4 @@
-#include "services/decode/sequence_loader.h"
+#include "services/common/sequence_loader.h"
 
 #include <algorithm>
 #include <utility>
@@ -6,6 +6,8 @@
 #include "absl/strings/str_cat.h"
 
 #include "cache_store/format/anchor.h"
+#include "cache_store/format/tail.h"
+#include "cache_store/format/token_rows.h"
 #include "gpu/base/absl_string.h"
 #include "gpu/base/status.h"
 #include "services/common/cache_sequence.h"
@@ -13,20 +15,14 @@
 namespace winnow {
 namespace {
 
-// A segment that was read: its payload, cut into tiles.
+// A segment that was read.
 struct LoadedSegment {
   const SegmentShape* shape = nullptr;
   std::span<const std::byte> payload;
 
-  int64_t first_block() const {
-    return static_cast<int64_t>(shape->first_token) / kBlockTokens;
-  }
-  int64_t end_block() const { return first_block() + shape->num_blocks; }
-  // Tile of the `index`-th head of the segment's class.
-  const std::byte* Tile(int index, int64_t block) const {
-    const size_t tile = static_cast<size_t>(index) * shape->num_blocks +
-                        (block - first_block());
-    return payload.data() + tile * shape->tile.Bytes();
+  // Tile of the `index`-th head of the segment's class; R and W only.
+  const std::byte* Tile(int index) const {
+    return payload.data() + static_cast<size_t>(index) * shape->tile.Bytes();
   }
 };
 
@@ -95,8 +91,7 @@ class Loader {
   void AddBlocks(int layer, int head, std::span<const LoadedSegment> segments,
                  int index) {
     for (const LoadedSegment& segment : segments) {
-      sequence_.AddSharedBlock(layer, head,
-                               segment.Tile(index, segment.first_block()));
+      sequence_.AddSharedBlock(layer, head, segment.Tile(index));
     }
   }
 
@@ -107,11 +102,11 @@ class Loader {
     const SegmentShape& shape = *anchor_.shape;
     const AnchorView<const std::byte> anchor(anchor_.payload, shape.tile,
                                              shape.num_heads, shape.num_sinks);
-    sink_tile_.assign(shape.tile.Bytes(), std::byte{0});
-    SinksToTile(anchor.sink_keys(index), anchor.sink_values(index), shape.tile,
-                static_cast<int>(shape.num_sinks), sink_tile_.data());
+    tile_.assign(shape.tile.Bytes(), std::byte{0});
+    TokensToTile(anchor.sink_keys(index), anchor.sink_values(index), shape.tile,
+                 0, static_cast<int>(shape.num_sinks), tile_.data());
     return sequence_.SetAnchor(layer, head,
-                               {.sink_tile = sink_tile_,
+                               {.sink_tile = tile_,
                                 .key_sum = anchor.key_sum(index),
                                 .value_sum = anchor.value_sum(index),
                                 .num_folded = anchor.parameters().dropped,
@@ -122,28 +117,21 @@ class Loader {
     const int index = layer * plan_.grid.num_kv_heads + head;
     const int64_t needed =
         plan_.IsRetrieval(layer, head) ? 0 : loaded_begin_ / kBlockTokens;
-    for (const LoadedSegment& tail : tails_) {
-      for (int64_t block = std::max(tail.first_block(), needed);
-           block < tail.end_block(); ++block) {
-        WINNOW_RETURN_IF_ERROR(
-            AddTailBlock(layer, head, tail, block, tail.Tile(index, block)));
+    for (const LoadedSegment& segment : tails_) {
+      const SegmentShape& shape = *segment.shape;
+      const TailView<const std::byte> tail(segment.payload, shape);
+      for (const TailBlock& block : TailBlocks(shape)) {
+        if (block.block < needed) {
+          continue;
+        }
+        tile_.resize(shape.tile.Bytes());
+        TokensToTile(tail.keys(index, block), tail.values(index, block),
+                     shape.tile, block.begin, block.end, tile_.data());
+        WINNOW_RETURN_IF_ERROR(sequence_.CopyIntoBlock(
+            layer, head, block.block, tile_.data(), block.begin, block.end));
       }
     }
     return absl::OkStatus();
-  }
-
-  absl::Status AddTailBlock(int layer, int head, const LoadedSegment& tail,
-                            int64_t block, const std::byte* tile) {
-    const int64_t first = block * kBlockTokens;
-    const int begin = static_cast<int>(std::max<int64_t>(
-        static_cast<int64_t>(tail.shape->first_token) - first, 0));
-    const int end = static_cast<int>(std::min<int64_t>(
-        static_cast<int64_t>(tail.shape->end_token) - first, kBlockTokens));
-    if (begin == 0 && end == kBlockTokens) {
-      sequence_.AddSharedBlock(layer, head, tile);
-      return absl::OkStatus();
-    }
-    return sequence_.CopyIntoBlock(layer, head, block, tile, begin, end);
   }
 
   const Manifest& manifest_;
@@ -154,7 +142,7 @@ class Loader {
   std::vector<LoadedSegment> windows_;
   std::vector<LoadedSegment> retrievals_;
   std::vector<LoadedSegment> tails_;
-  std::vector<std::byte> sink_tile_;
+  std::vector<std::byte> tile_;  // scratch
 };
 
 absl::Status LostSegment(const ManifestSegment& segment, MissReason reason) {
