@@ -318,7 +318,7 @@ class BadCeilingTest(BadInputTest):
         self.refuses_generate(
             RESOURCE_EXHAUSTED,
             ["1048576 bytes", "--store-size"],
-            *("--store-size", "1MiB"),
+            *("--store-size", "256KiB"),
         )
 
     def testSizeThatIsNone(self):
