@@ -317,7 +317,7 @@ class BadCeilingTest(BadInputTest):
     def testFullStore(self):
         self.refuses_generate(
             RESOURCE_EXHAUSTED,
-            ["1048576 bytes", "--store-size"],
+            ["262144 bytes", "--store-size"],
             *("--store-size", "256KiB"),
         )
 
