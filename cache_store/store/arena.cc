@@ -13,9 +13,7 @@
 namespace winnow {
 namespace {
 
-size_t PageBytes() {
-  return static_cast<size_t>(sysconf(_SC_PAGESIZE));
-}
+size_t PageBytes() { return static_cast<size_t>(sysconf(_SC_PAGESIZE)); }
 
 }  // namespace
 

@@ -15,7 +15,7 @@ namespace winnow {
 struct HfTokenizerFiles {
   std::span<const std::byte> tokenizer;         // tokenizer.json
   std::span<const std::byte> tokenizer_config;  // tokenizer_config.json
-  absl::string_view chat_template;               // chat_template.jinja
+  absl::string_view chat_template;              // chat_template.jinja
 };
 
 // Reads them.  The splitting rule gets the name that GGUF has for it
