@@ -1,6 +1,5 @@
 // The tokenizer with SmolLM2's own vocabulary: goldens of Hugging Face's
-// tokenizer (tests/golden/smollm2, from /work/shared/reference), and bounds on
-// time.
+// tokenizer (tests/golden/README.md), and bounds on time.
 
 #include <chrono>
 #include <fstream>
