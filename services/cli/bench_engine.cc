@@ -66,9 +66,9 @@ absl::StatusOr<GenerationResult> RunOnce(Engine& engine,
   request.sampling.temperature = 0;
   request.prompt.ids = ContextIds(options, context_tokens, vocabulary);
   request.prompt.compact_at = context_tokens;
-  WINNOW_ASSIGN_OR_RETURN(
-      GenerationResult result,
-      Generate(engine, request, [](const TokenChoice&) { return true; }));
+  WINNOW_ASSIGN_OR_RETURN(GenerationResult result,
+                          Generate(engine.roles(), request, {},
+                                   [](const TokenChoice&) { return true; }));
   WINNOW_RETURN_IF_ERROR(EmptyStore(engine.store()));
   return result;
 }

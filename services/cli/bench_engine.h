@@ -11,7 +11,7 @@
 #include "services/cli/bench_roofs.h"
 #include "services/cli/bench_spread.h"
 #include "services/cli/engine.h"
-#include "services/cli/generation.h"
+#include "services/gateway/generation.h"
 
 namespace winnow {
 

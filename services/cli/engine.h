@@ -12,6 +12,7 @@
 #include "gpu/model/model.h"
 #include "gpu/model/tokenizer.h"
 #include "services/decode/decode_pipeline.h"
+#include "services/gateway/generation.h"
 #include "services/prefill/prefill_pipeline.h"
 
 namespace winnow {
@@ -47,6 +48,12 @@ class Engine {
   KvStore& store() { return *store_; }
   PrefillPipeline& prefill() { return *prefill_; }
   DecodePipeline& decode() { return *decode_; }
+  GenerationRoles roles() {
+    return {.prefiller = *prefill_,
+            .decoder = *decode_,
+            .store = *store_,
+            .config = model_->config()};
+  }
 
  private:
   Engine() = default;

@@ -82,7 +82,7 @@ absl::Status RunGenerate(const GenerateFlags& flags) {
   const bool stream = !flags.json;
   WINNOW_ASSIGN_OR_RETURN(
       const GenerationResult result,
-      Generate(*engine, request, [&](const TokenChoice& token) {
+      Generate(engine->roles(), request, {}, [&](const TokenChoice& token) {
         progress.Clear();
         if (stream) {
           std::cout << engine->tokenizer().TokenBytes(token.id, false)

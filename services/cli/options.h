@@ -6,7 +6,7 @@
 #include "absl/status/statusor.h"
 
 #include "services/cli/engine.h"
-#include "services/cli/generation.h"
+#include "services/gateway/generation.h"
 #include <CLI/App.hpp>
 
 namespace winnow {

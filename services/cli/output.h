@@ -3,7 +3,7 @@
 #include <string>
 
 #include "gpu/model/tokenizer.h"
-#include "services/cli/generation.h"
+#include "services/gateway/generation.h"
 #include <nlohmann/json.hpp>
 
 namespace winnow {

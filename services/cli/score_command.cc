@@ -75,11 +75,12 @@ absl::Status RunScore(const ScoreFlags& flags) {
       absl::StrCat("Reading ", request.prompt.ids.size(), " tokens ..."));
   WINNOW_ASSIGN_OR_RETURN(request.forced, TokenizeAnswer(*engine, flags));
   request.max_tokens = std::ssize(request.forced);
-  WINNOW_ASSIGN_OR_RETURN(const GenerationResult result,
-                          Generate(*engine, request, [&](const TokenChoice&) {
-                            progress.Clear();
-                            return true;
-                          }));
+  WINNOW_ASSIGN_OR_RETURN(
+      const GenerationResult result,
+      Generate(engine->roles(), request, {}, [&](const TokenChoice&) {
+        progress.Clear();
+        return true;
+      }));
   const Json json = ScoreJson(result);
   if (flags.json) {
     std::cout << Dump(json) << "\n";

@@ -13,7 +13,9 @@
 namespace winnow {
 
 absl::StatusOr<DecodeResult> DecodePipeline::Run(const DecodeRequest& request,
+                                                 const Call& call,
                                                  TokenSink sink) {
+  WINNOW_RETURN_IF_ERROR(call.Check(*options_.clock));
   WINNOW_RETURN_IF_ERROR(Check(request));
   WINNOW_ASSIGN_OR_RETURN(const LeaseHandle lease, TakeLease(request.manifest));
   DecodeResult result;
@@ -21,18 +23,6 @@ absl::StatusOr<DecodeResult> DecodePipeline::Run(const DecodeRequest& request,
                           Load(request, lease.id(), result));
   WINNOW_RETURN_IF_ERROR(Generate(request, *loaded.sequence, sink, result));
   return result;
-}
-
-std::string_view FinishReasonName(FinishReason reason) {
-  switch (reason) {
-    case FinishReason::kStop:
-      return "stop";
-    case FinishReason::kLength:
-      return "length";
-    case FinishReason::kCancelled:
-      return "cancelled";
-  }
-  return "unknown";
 }
 
 absl::StatusOr<std::unique_ptr<DecodePipeline>> DecodePipeline::Create(

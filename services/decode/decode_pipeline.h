@@ -13,6 +13,7 @@
 #include "gpu/base/clock.h"
 #include "gpu/model/sampler.h"
 #include "gpu/model/transformer.h"
+#include "services/common/decoder.h"
 #include "services/common/sequence_loader.h"
 
 namespace winnow {
@@ -22,53 +23,21 @@ struct DecodeOptions {
   const Clock* clock = &Clock::Real();
 };
 
-struct DecodeRequest {
-  Manifest manifest;
-  int32_t first_token = 0;  // at manifest.next_position, chosen by prefill
-  int64_t max_tokens = 0;   // tokens after the first; 0: none
-  SamplingParameters sampling;
-  bool ignore_eos = false;
-  // Taken one after the other instead of choices, for scoring; then max_tokens
-  // is their number and end-of-text tokens do not stop.
-  std::vector<int32_t> forced;
-};
-
-enum class FinishReason : uint8_t { kStop, kLength, kCancelled };
-std::string_view FinishReasonName(FinishReason reason);  // "stop", ...
-
-struct DecodeResult {
-  std::vector<TokenChoice> tokens;  // after the first
-  FinishReason finish_reason = FinishReason::kLength;
-  uint64_t pulled_bytes = 0;
-  absl::Duration pull;    // until the sequence is loaded
-  absl::Duration decode;  // all steps
-};
-
-// Called with every token as it is chosen; false stops the decode.
-using TokenSink = absl::FunctionRef<bool(const TokenChoice&)>;
-
 // Generates tokens from a cache that a store holds.
 //
 // Takes over the lease of the manifest, or a new one if that has ended; reads
 // tiles in place; the lease ends with the call.
 // Memory: partial blocks, the growth of the sequence, one step's activations.
 // Not thread-safe; backend, model and store outlive it.
-class DecodePipeline {
+class DecodePipeline final : public Decoder {
  public:
   // `identity` is that of the caches this pipeline may read.
   static absl::StatusOr<std::unique_ptr<DecodePipeline>> Create(
       Backend& backend, const Model& model, const CacheIdentity& identity,
       KvStore& store, const DecodeOptions& options);
 
-  // Errors:
-  //   INVALID_ARGUMENT     the manifest contradicts itself, a token or a
-  //                        sampling parameter is out of range.
-  //   FAILED_PRECONDITION  the manifest is of another model or dtype.
-  //   OUT_OF_RANGE         more positions than the model has.
-  //   ABORTED              the store has lost a segment; says why.  Prefill
-  //                        again.
   absl::StatusOr<DecodeResult> Run(const DecodeRequest& request,
-                                   TokenSink sink);
+                                   const Call& call, TokenSink sink) override;
 
  private:
   DecodePipeline(Backend& backend, const Model& model,

@@ -38,7 +38,8 @@ struct PrefillPipeline::Job {
 };
 
 absl::StatusOr<PrefillResult> PrefillPipeline::Run(
-    const PrefillRequest& request) {
+    const PrefillRequest& request, const Call& call) {
+  WINNOW_RETURN_IF_ERROR(call.Check(*options_.clock));
   WINNOW_RETURN_IF_ERROR(Check(request));
   WINNOW_ASSIGN_OR_RETURN(Job job, Plan(request));
   WINNOW_RETURN_IF_ERROR(Reserve(job));

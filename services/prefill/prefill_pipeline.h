@@ -16,6 +16,7 @@
 #include "gpu/base/clock.h"
 #include "gpu/model/sampler.h"
 #include "gpu/model/transformer.h"
+#include "services/common/prefiller.h"
 
 namespace winnow {
 
@@ -34,32 +35,6 @@ struct PrefillOptions {
   const Clock* clock = &Clock::Real();
 };
 
-struct PrefillRequest {
-  std::vector<int32_t> ids;  // context and prompt
-  int64_t compact_at = 0;    // tokens of the context, 1 to ids.size(); the rest
-                             // runs over the kept cache
-  Policy policy;
-  SamplingParameters sampling;
-  std::optional<int32_t> forced_first;  // taken as first token, for scoring
-};
-
-// Time spent in the stages of one prefill.
-struct PrefillTimes {
-  absl::Duration reuse;    // look-up and loading of what the store has
-  absl::Duration context;  // forward passes up to compact_at
-  absl::Duration compact;
-  absl::Duration write;   // segments into the store
-  absl::Duration prompt;  // forward passes after compact_at
-  absl::Duration total;   // until the manifest is there
-};
-
-struct PrefillResult {
-  Manifest manifest;  // holds the lease of the write
-  TokenChoice first;  // the token at manifest.next_position, not in the cache
-  int64_t reused_tokens = 0;  // of the context, found in the store
-  PrefillTimes times;
-};
-
 // Builds the cache of a context, compacts it, writes it into a store, and
 // samples the first token.  What the store has of the context already is read
 // from there instead (prefix_reuse.h).
@@ -67,20 +42,14 @@ struct PrefillResult {
 // Memory: the KV of one context in full (max_tokens x bytes a token of the
 // dtype), the activations of one chunk, and one row of logits.
 // Not thread-safe; backend, model and store outlive it.
-class PrefillPipeline {
+class PrefillPipeline final : public Prefiller {
  public:
   static absl::StatusOr<std::unique_ptr<PrefillPipeline>> Create(
       Backend& backend, const PrefillModel& model, KvStore& store,
       const PrefillOptions& options);
 
-  // Errors:
-  //   INVALID_ARGUMENT     empty, an id out of the vocabulary, compact_at or a
-  //                        sampling parameter out of range.
-  //   OUT_OF_RANGE         more tokens than max_tokens; says both numbers.
-  //   FAILED_PRECONDITION  the policy needs a head profile and there is none.
-  //   RESOURCE_EXHAUSTED   the store has no room; known before any compute.
-  // On an error nothing is left behind in the store.
-  absl::StatusOr<PrefillResult> Run(const PrefillRequest& request);
+  absl::StatusOr<PrefillResult> Run(const PrefillRequest& request,
+                                    const Call& call) override;
 
  private:
   struct Job;

@@ -55,7 +55,8 @@ class PipelineTest : public testing::TestWithParam<const char*> {
                                 .compact_at = compact_at,
                                 .policy = ParsePolicy(policy).value(),
                                 .sampling = {},
-                                .forced_first = std::nullopt});
+                                .forced_first = std::nullopt},
+                               {});
     EXPECT_TRUE(prefilled.ok()) << prefilled.status();
     if (!prefilled.ok()) {
       return {};
@@ -68,7 +69,7 @@ class PipelineTest : public testing::TestWithParam<const char*> {
                              .sampling = {},
                              .ignore_eos = true,
                              .forced = {}},
-                            [&](const TokenChoice& token) {
+                            {}, [&](const TokenChoice& token) {
                               tokens.push_back(token);
                               return true;
                             });
@@ -208,12 +209,12 @@ TEST_P(PipelineTest, AnotherPromptOverAKnownContextGivesWhatAFreshStoreGives) {
                                     .policy = ParsePolicy(policy).value(),
                                     .sampling = {},
                                     .forced_first = std::nullopt};
-    const auto fresh = node_.prefill->Run(request);
+    const auto fresh = node_.prefill->Run(request, {});
     ASSERT_TRUE(fresh.ok()) << fresh.status();
     EXPECT_EQ(fresh->reused_tokens, 0);
     RemoveAll();
     Generate(node_, node_, first, 250, policy, 2);
-    const auto reused = node_.prefill->Run(request);
+    const auto reused = node_.prefill->Run(request, {});
     ASSERT_TRUE(reused.ok()) << reused.status();
     EXPECT_EQ(reused->reused_tokens, 250) << policy;
     EXPECT_EQ(reused->first.id, fresh->first.id);
@@ -233,7 +234,8 @@ TEST_P(PipelineTest, FullPolicyReusesTheLongestKnownPrefix) {
                                           .compact_at = 300,
                                           .policy = ParsePolicy("full").value(),
                                           .sampling = {},
-                                          .forced_first = std::nullopt});
+                                          .forced_first = std::nullopt},
+                                         {});
   ASSERT_TRUE(longer.ok()) << longer.status();
   EXPECT_EQ(longer->reused_tokens, 128);
   EXPECT_THAT(Ids(Generate(node_, node_, ids, 300, "full", 12)),
@@ -247,11 +249,11 @@ TEST_P(PipelineTest, LostSegmentMeansLessReuseNotAnError) {
                                   .policy = ParsePolicy("full").value(),
                                   .sampling = {},
                                   .forced_first = std::nullopt};
-  const auto first = node_.prefill->Run(request);
+  const auto first = node_.prefill->Run(request, {});
   ASSERT_TRUE(first.ok()) << first.status();
   const SegmentKey second_block = first->manifest.segments[1].key;
   ASSERT_TRUE(store_->Remove({&second_block, 1}).ok());
-  const auto again = node_.prefill->Run(request);
+  const auto again = node_.prefill->Run(request, {});
   ASSERT_TRUE(again.ok()) << again.status();
   EXPECT_EQ(again->reused_tokens, 64);
   EXPECT_EQ(again->first.id, first->first.id);
@@ -267,7 +269,8 @@ TEST_P(PipelineTest, FullStoreRefusesBeforeAnyComputeAndKeepsNothing) {
                                          .compact_at = 300,
                                          .policy = ParsePolicy("full").value(),
                                          .sampling = {},
-                                         .forced_first = std::nullopt});
+                                         .forced_first = std::nullopt},
+                                        {});
   EXPECT_EQ(result.status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(small->GetStats()->used_bytes, 0u);
   EXPECT_EQ(small->GetStats()->reserved_bytes, 0u);
@@ -279,7 +282,8 @@ TEST_P(PipelineTest, LostCacheIsAbortedWithTheReason) {
                                        .compact_at = 128,
                                        .policy = ParsePolicy("full").value(),
                                        .sampling = {},
-                                       .forced_first = std::nullopt});
+                                       .forced_first = std::nullopt},
+                                      {});
   ASSERT_TRUE(prefilled.ok());
   const Manifest& manifest = prefilled->manifest;
   ASSERT_TRUE(store_->Release(manifest.lease.id).ok());
@@ -296,7 +300,7 @@ TEST_P(PipelineTest, LostCacheIsAbortedWithTheReason) {
                          .sampling = {},
                          .ignore_eos = true,
                          .forced = {}},
-                        [](const TokenChoice&) { return true; });
+                        {}, [](const TokenChoice&) { return true; });
   EXPECT_EQ(decoded.status().code(), absl::StatusCode::kAborted);
   EXPECT_THAT(std::string(decoded.status().message()),
               ::testing::HasSubstr("absent"));
@@ -308,7 +312,8 @@ TEST_P(PipelineTest, RefusesTooLongAPromptWithBothNumbers) {
                                           .compact_at = 600,
                                           .policy = ParsePolicy("full").value(),
                                           .sampling = {},
-                                          .forced_first = std::nullopt});
+                                          .forced_first = std::nullopt},
+                                         {});
   EXPECT_EQ(result.status().code(), absl::StatusCode::kOutOfRange);
   EXPECT_THAT(std::string(result.status().message()),
               ::testing::AllOf(::testing::HasSubstr("600"),
@@ -320,7 +325,8 @@ TEST_P(PipelineTest, RefusesAManifestOfAnotherModel) {
                                        .compact_at = 64,
                                        .policy = ParsePolicy("full").value(),
                                        .sampling = {},
-                                       .forced_first = std::nullopt});
+                                       .forced_first = std::nullopt},
+                                      {});
   ASSERT_TRUE(prefilled.ok());
   prefilled->manifest.identity.model_digest[0] ^= 1;
   const auto decoded =
@@ -330,7 +336,7 @@ TEST_P(PipelineTest, RefusesAManifestOfAnotherModel) {
                          .sampling = {},
                          .ignore_eos = true,
                          .forced = {}},
-                        [](const TokenChoice&) { return true; });
+                        {}, [](const TokenChoice&) { return true; });
   EXPECT_EQ(decoded.status().code(), absl::StatusCode::kFailedPrecondition);
 }
 

@@ -58,7 +58,8 @@ class RazorGoldenTest : public testing::Test {
                                        .compact_at = std::ssize(context_),
                                        .policy = ParsePolicy(policy).value(),
                                        .sampling = {},
-                                       .forced_first = std::nullopt});
+                                       .forced_first = std::nullopt},
+                                      {});
     return result.ok() ? absl::StatusOr<Manifest>(std::move(result->manifest))
                        : result.status();
   }

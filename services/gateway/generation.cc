@@ -1,4 +1,4 @@
-#include "services/cli/generation.h"
+#include "services/gateway/generation.h"
 
 #include <algorithm>
 #include <utility>
@@ -38,14 +38,14 @@ DecodeRequest ToDecode(const GenerationRequest& request, Manifest manifest,
   return decode;
 }
 
-GenerationResult Summarise(const Engine& engine, const PrefillResult& prefill) {
+GenerationResult Summarise(const GenerationRoles& roles,
+                           const PrefillResult& prefill) {
   const Manifest& manifest = prefill.manifest;
   GenerationResult result;
   result.tokens.push_back(prefill.first);
   result.plan = manifest.plan;
-  result.kv.full =
-      manifest.num_tokens *
-      engine.model().config().KvBytesPerToken(manifest.identity.dtype);
+  result.kv.full = manifest.num_tokens *
+                   roles.config.KvBytesPerToken(manifest.identity.dtype);
   result.kv.stored = manifest.StoredBytes();
   result.context_tokens = manifest.plan.num_tokens;
   result.prompt_tokens = manifest.num_tokens;
@@ -62,23 +62,25 @@ absl::Status NameCeiling(const absl::Status& status) {
              : status;
 }
 
-absl::StatusOr<GenerationResult> GenerateOnce(Engine& engine,
+absl::StatusOr<GenerationResult> GenerateOnce(const GenerationRoles& roles,
                                               const GenerationRequest& request,
+                                              const Call& call,
                                               TokenSink sink) {
   WINNOW_ASSIGN_OR_RETURN(PrefillResult prefill,
-                          engine.prefill().Run(ToPrefill(request)));
+                          roles.prefiller.Run(ToPrefill(request), call));
   // Decode takes the lease over and ends it; this ends it if decode never
   // gets that far.
-  const LeaseHandle lease(engine.store(), prefill.manifest.lease.id);
-  GenerationResult result = Summarise(engine, prefill);
+  const LeaseHandle lease(roles.store, prefill.manifest.lease.id);
+  GenerationResult result = Summarise(roles, prefill);
   if (!sink(prefill.first)) {
     result.finish_reason = FinishReason::kCancelled;
     return result;
   }
   WINNOW_ASSIGN_OR_RETURN(
       const DecodeResult decode,
-      engine.decode().Run(
-          ToDecode(request, std::move(prefill.manifest), prefill.first), sink));
+      roles.decoder.Run(
+          ToDecode(request, std::move(prefill.manifest), prefill.first), call,
+          sink));
   result.tokens.insert(result.tokens.end(), decode.tokens.begin(),
                        decode.tokens.end());
   result.finish_reason = decode.finish_reason;
@@ -89,14 +91,14 @@ absl::StatusOr<GenerationResult> GenerateOnce(Engine& engine,
 
 }  // namespace
 
-absl::StatusOr<GenerationResult> Generate(Engine& engine,
+absl::StatusOr<GenerationResult> Generate(const GenerationRoles& roles,
                                           const GenerationRequest& request,
-                                          TokenSink sink) {
+                                          const Call& call, TokenSink sink) {
   if (request.max_tokens < 1) {
     return absl::InvalidArgumentError(absl::StrCat(
         "max_tokens is ", request.max_tokens, "; it must be at least 1"));
   }
-  const int64_t limit = engine.model().config().context_limit;
+  const int64_t limit = roles.config.context_limit;
   // The last token is not fed back, so it needs no place.
   const int64_t room = limit - std::ssize(request.prompt.ids) + 1;
   if (request.max_tokens > room) {
@@ -107,12 +109,13 @@ absl::StatusOr<GenerationResult> Generate(Engine& engine,
   }
   for (int attempt = 1;; ++attempt) {
     bool started = false;
-    auto result = GenerateOnce(engine, request, [&](const TokenChoice& choice) {
-      // A second attempt chooses the same first token again.
-      const bool repeated = attempt > 1 && !started;
-      started = true;
-      return repeated || sink(choice);
-    });
+    auto result =
+        GenerateOnce(roles, request, call, [&](const TokenChoice& choice) {
+          // A second attempt chooses the same first token again.
+          const bool repeated = attempt > 1 && !started;
+          started = true;
+          return repeated || sink(choice);
+        });
     if (result.ok()) {
       return result;
     }

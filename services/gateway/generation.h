@@ -5,8 +5,11 @@
 
 #include "absl/status/statusor.h"
 
-#include "services/cli/engine.h"
-#include "services/cli/prompt.h"
+#include "cache_store/store/kv_store.h"
+#include "gpu/model/model_config.h"
+#include "services/common/decoder.h"
+#include "services/common/prefiller.h"
+#include "services/gateway/prompt.h"
 
 namespace winnow {
 
@@ -21,6 +24,15 @@ struct GenerationRequest {
   int64_t max_tokens = 0;  // >= 1
   bool ignore_eos = false;
   std::vector<int32_t> forced;  // scored instead of choices
+};
+
+// Whom a generation meets.  All outlive it.
+struct GenerationRoles {
+  Prefiller& prefiller;
+  Decoder& decoder;
+  // Where the lease of a prefill is ended that decode never took over.
+  KvStore& store;
+  const ModelConfig& config;
 };
 
 // Bytes of a context's cache, for people.
@@ -45,8 +57,8 @@ struct GenerationResult {
 // Prefill, store, decode, meeting only in segments and manifest.  If the store
 // loses the cache in between, prefill runs again, kMaxPrefills times at most.
 // `sink` gets every token, the first included.
-absl::StatusOr<GenerationResult> Generate(Engine& engine,
+absl::StatusOr<GenerationResult> Generate(const GenerationRoles& roles,
                                           const GenerationRequest& request,
-                                          TokenSink sink);
+                                          const Call& call, TokenSink sink);
 
 }  // namespace winnow

@@ -1,4 +1,4 @@
-#include "services/cli/prompt.h"
+#include "services/gateway/prompt.h"
 
 #include "absl/strings/str_cat.h"
 
