@@ -3,13 +3,18 @@
 # Registers every test method of a Python unittest file as a test of its own:
 # class DemoTest, method testFullAnswers gives DemoTest.FullAnswers.  Those of
 # LONG_CLASS get the label "long".
+# Debian's packages (grpcio, xxhash) are Debian's own Python's.
+if(NOT Python3_EXECUTABLE AND EXISTS /usr/bin/python3)
+  set(Python3_EXECUTABLE /usr/bin/python3)
+endif()
 find_package(Python3 REQUIRED COMPONENTS Interpreter)
 
 function(winnow_python_test file)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT;PROCESSORS;LONG_CLASS" "")
   set(path ${CMAKE_CURRENT_SOURCE_DIR}/${file})
   set(environment "WINNOW_BINARY=$<TARGET_FILE:winnow>"
-    "PYTHONPATH=${CMAKE_SOURCE_DIR}/tests/e2e")
+    "PYTHONPATH=${CMAKE_SOURCE_DIR}/tests/e2e"
+    "WINNOW_PYTHON_STUBS=${CMAKE_BINARY_DIR}/python")
   set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${path})
   file(STRINGS ${path} lines REGEX "^(class|    def test)")
   foreach(line IN LISTS lines)

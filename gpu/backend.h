@@ -61,7 +61,8 @@ class DeviceBuffer {
 //
 // Operations validate their arguments' shapes (InvalidArgument), run to their
 // end before they return, and allocate nothing that outlives the call.  One
-// caller at a time; the backend spreads the work over its own threads.
+// caller at a time; the backend spreads the work over its own threads.  Only
+// Allocate and the end of a buffer may come from any thread at any time.
 class Backend : public LinearOps,
                 public ElementwiseOps,
                 public AttentionOps,

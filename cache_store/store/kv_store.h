@@ -152,6 +152,22 @@ class KvStore {
   virtual absl::StatusOr<ReadResult> Read(LeaseId lease,
                                           const SegmentKey& key) = 0;
 
+  // The same for each of `keys`, in their order.  A store that is far away
+  // answers all of them at once; elsewhere this is a loop.
+  virtual absl::StatusOr<std::vector<ReadResult>> ReadMany(
+      LeaseId lease, std::span<const SegmentKey> keys) {
+    std::vector<ReadResult> results;
+    results.reserve(keys.size());
+    for (const SegmentKey& key : keys) {
+      absl::StatusOr<ReadResult> read = Read(lease, key);
+      if (!read.ok()) {
+        return std::move(read).status();
+      }
+      results.push_back(*std::move(read));
+    }
+    return results;
+  }
+
   // Lets a lease end `ttl`, or less as granted, from now; touches nothing.
   // NotFound if it has ended.
   virtual absl::StatusOr<Lease> Renew(LeaseId lease, absl::Duration ttl) = 0;

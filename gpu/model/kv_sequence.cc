@@ -98,6 +98,15 @@ absl::StatusOr<KvSequence::PrivateBlock*> KvSequence::EnsurePrivateBlock(
   return &private_blocks_.back();
 }
 
+absl::Status KvSequence::Reserve(int num_tokens) {
+  const int64_t end = num_tokens_ + num_tokens;
+  for (int64_t block = num_tokens_ / kBlockTokens; block * kBlockTokens < end;
+       ++block) {
+    WINNOW_RETURN_IF_ERROR(EnsurePrivateBlock(block).status());
+  }
+  return absl::OkStatus();
+}
+
 absl::Status KvSequence::Append(int layer, const float* key, const float* value,
                                 int num_tokens) {
   Layer& state = layers_[layer];

@@ -51,6 +51,10 @@ class KvSequence {
 
   // --- Growing.  A step appends the same tokens to every layer, then ends.
 
+  // Allocates what the next `num_tokens` tokens need, so that the step that
+  // appends them cannot fail for want of memory.  ResourceExhausted leaves the
+  // sequence as it is.
+  absl::Status Reserve(int num_tokens);
   // Key and value rows of `num_tokens` tokens at [token][KV head][head_dim].
   absl::Status Append(int layer, const float* key, const float* value,
                       int num_tokens);

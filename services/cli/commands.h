@@ -14,5 +14,9 @@ void AddScoreCommand(CLI::App& app, absl::Status& status);
 void AddProfileCommand(CLI::App& app, absl::Status& status);
 void AddModelsCommand(CLI::App& app, absl::Status& status);
 void AddBenchCommand(CLI::App& app, absl::Status& status);
+void AddConfigCommand(CLI::App& app, absl::Status& status);
+// serve, gateway, prefill, store and decode: return when the service has been
+// stopped.
+void AddServeCommands(CLI::App& app, absl::Status& status);
 
 }  // namespace winnow

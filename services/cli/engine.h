@@ -1,16 +1,14 @@
 #pragma once
 
 #include <memory>
-#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
 
-#include "cache_store/plan/head_profile.h"
 #include "cache_store/store/kv_store.h"
 #include "gpu/cpu/cpu_backend.h"
-#include "gpu/model/model.h"
-#include "gpu/model/tokenizer.h"
+#include "services/cli/served_model.h"
+#include "services/common/compute_gate.h"
 #include "services/decode/decode_pipeline.h"
 #include "services/gateway/generation.h"
 #include "services/prefill/prefill_pipeline.h"
@@ -27,23 +25,17 @@ struct EngineOptions {
   uint64_t store_bytes = uint64_t{1} << 30;  // ceiling of the embedded store
 };
 
-// LoadModel, whose errors name `path` and say what to do.
-absl::StatusOr<std::unique_ptr<Model>> OpenModel(const std::string& path);
-
 // Model, backend, store and pipelines of one process: the composition root of
-// the embedded mode.  Prefill and decode share nothing but the store.
+// the embedded mode.  Prefill and decode share the backend, by turns, and the
+// store.
 class Engine {
  public:
-  // Errors of OpenModel, LoadHeadProfile and the store; NotFound if the model
-  // has no tokenizer; FailedPrecondition if the profile is of another model.
+  // Errors of LoadServedModel and of the store.
   static absl::StatusOr<std::unique_ptr<Engine>> Create(
       const EngineOptions& options);
 
-  const Model& model() const { return *model_; }
-  const Tokenizer& tokenizer() const { return *tokenizer_; }
-  const HeadProfile* profile() const {
-    return profile_.has_value() ? &*profile_ : nullptr;
-  }
+  const Model& model() const { return *served_.model; }
+  const Tokenizer& tokenizer() const { return *served_.tokenizer; }
   Backend& backend() { return *backend_; }
   KvStore& store() { return *store_; }
   PrefillPipeline& prefill() { return *prefill_; }
@@ -51,20 +43,18 @@ class Engine {
   GenerationRoles roles() {
     return {.prefiller = *prefill_,
             .decoder = *decode_,
-            .store = *store_,
-            .config = model_->config()};
+            .store = store_.get(),
+            .config = model().config()};
   }
 
  private:
   Engine() = default;
-  absl::Status LoadProfile(const EngineOptions& options);
   absl::Status CreatePipelines(const EngineOptions& options);
 
-  std::unique_ptr<Model> model_;
-  std::unique_ptr<Tokenizer> tokenizer_;
-  std::optional<HeadProfile> profile_;
+  ServedModel served_;
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<KvStore> store_;
+  ComputeGate gate_;  // of the backend
   std::unique_ptr<PrefillPipeline> prefill_;
   std::unique_ptr<DecodePipeline> decode_;
 };

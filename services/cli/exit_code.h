@@ -17,7 +17,8 @@ enum ExitCode : uint8_t {
                                 // another model
   kExitResourceExhausted = 6,   // RESOURCE_EXHAUSTED: store full
   kExitUnimplemented = 7,       // UNIMPLEMENTED: a format Winnow does not run
-  kExitUnavailable = 8,         // ABORTED, UNAVAILABLE, DATA_LOSS: cache lost
+  kExitUnavailable = 8,         // ABORTED, UNAVAILABLE, DATA_LOSS: cache or
+                                // server lost; CANCELLED, DEADLINE_EXCEEDED
 };
 
 ExitCode ExitCodeOf(const absl::Status& status);

@@ -5,24 +5,26 @@
 
 #include "gpu/base/absl_string.h"
 #include "gpu/base/status.h"
+#include "services/cli/answer.h"
 #include "services/cli/commands.h"
+#include "services/cli/endpoint.h"
 #include "services/cli/options.h"
 #include "services/cli/output.h"
-#include "services/cli/progress.h"
 
 namespace winnow {
 namespace {
 
 struct GenerateFlags {
   ModelFlags model;
+  EndpointFlags endpoint;
   PromptFlags prompt;
   SamplingFlags sampling;
   bool json = false;
   bool logprobs = false;
 };
 
-Json ResultJson(const Engine& engine, const GenerationResult& result,
-                bool logprobs) {
+Json AnswerJson(const Answer& answer, bool logprobs) {
+  const GenerationResult& result = answer.result;
   Json ids = Json::array();
   Json log_probabilities = Json::array();
   for (const TokenChoice& token : result.tokens) {
@@ -30,7 +32,7 @@ Json ResultJson(const Engine& engine, const GenerationResult& result,
     log_probabilities.push_back(token.log_probability);
   }
   Json json;
-  json["text"] = ResultText(engine.tokenizer(), result);
+  json["text"] = answer.text;
   json["token_ids"] = std::move(ids);
   if (logprobs) {
     json["logprobs"] = std::move(log_probabilities);
@@ -38,7 +40,7 @@ Json ResultJson(const Engine& engine, const GenerationResult& result,
   json["context_tokens"] = result.context_tokens;
   json["prompt_tokens"] = result.prompt_tokens;
   json["finish_reason"] = FinishReasonName(result.finish_reason);
-  json["policy"] = PolicyJson(result.plan);
+  json["policy"] = PolicyJson(result.policy);
   json["kv"] = KvJson(result.kv);
   json["timings"] = TimingsJson(result);
   return json;
@@ -50,51 +52,32 @@ void PrintSummary(const GenerationResult& result) {
     return static_cast<double>(bytes) / (1 << 20);
   };
   std::cerr << absl::StrCat(
-      "\n[", Absl(PolicyName(result.plan.policy.kind)), ": ",
+      "\n[", Absl(PolicyName(result.policy.policy.kind)), ": ",
       result.prompt_tokens, " tokens, KV ", mebibytes(result.kv.stored),
       " MiB of ", mebibytes(result.kv.full), " MiB; first token after ",
       timings["ttft_ms"].get<double>(), " ms]\n");
 }
 
-absl::Status RunGenerate(const GenerateFlags& flags) {
-  WINNOW_ASSIGN_OR_RETURN(const EngineOptions options, flags.model.Parse());
-  WINNOW_ASSIGN_OR_RETURN(const Policy policy,
-                          ParsePolicy(flags.prompt.policy));
+absl::Status RunGenerate(const GenerateFlags& flags, const CLI::App& command) {
+  WINNOW_RETURN_IF_ERROR(flags.endpoint.Check(command));
+  TextRequest request;
+  WINNOW_ASSIGN_OR_RETURN(request.policy,
+                          RequestedPolicy(command, flags.prompt.policy));
   WINNOW_RETURN_IF_ERROR(ValidateSampling(flags.sampling.parameters));
-  WINNOW_ASSIGN_OR_RETURN(const PromptText text, flags.prompt.ReadText());
-  Progress progress;
-  progress.Show("Loading the model ...");
-  WINNOW_ASSIGN_OR_RETURN(const auto engine, Engine::Create(options));
-  GenerationRequest request = {.prompt = {},
-                               .policy = policy,
-                               .sampling = flags.sampling.parameters,
-                               .max_tokens = flags.sampling.max_tokens,
-                               .ignore_eos = flags.sampling.ignore_eos,
-                               .forced = {}};
+  WINNOW_ASSIGN_OR_RETURN(request.text, flags.prompt.ReadText());
+  request.sampling = flags.sampling.parameters;
+  request.max_tokens = flags.sampling.max_tokens;
+  request.ignore_eos = flags.sampling.ignore_eos;
+  request.log_probabilities = flags.logprobs;
+  TerminalListener listener(/*print_text=*/!flags.json);
   WINNOW_ASSIGN_OR_RETURN(
-      request.prompt,
-      TokenizePrompt(engine->model(), engine->tokenizer(), text));
-  progress.Clear();
-  NoteDroppedBytes(request.prompt);
-  progress.Show(
-      absl::StrCat("Reading ", request.prompt.ids.size(), " tokens ..."));
-
-  const bool stream = !flags.json;
-  WINNOW_ASSIGN_OR_RETURN(
-      const GenerationResult result,
-      Generate(engine->roles(), request, {}, [&](const TokenChoice& token) {
-        progress.Clear();
-        if (stream) {
-          std::cout << engine->tokenizer().TokenBytes(token.id, false)
-                    << std::flush;
-        }
-        return true;
-      }));
+      const Answer answer,
+      FindAnswer(flags.endpoint, flags.model, request, listener));
   if (flags.json) {
-    std::cout << Dump(ResultJson(*engine, result, flags.logprobs)) << "\n";
+    std::cout << Dump(AnswerJson(answer, flags.logprobs)) << "\n";
   } else {
     std::cout << "\n";
-    PrintSummary(result);
+    PrintSummary(answer.result);
   }
   return absl::OkStatus();
 }
@@ -105,7 +88,9 @@ void AddGenerateCommand(CLI::App& app, absl::Status& status) {
   auto* command = app.add_subcommand("generate", "Continue a prompt");
   const auto flags = std::make_shared<GenerateFlags>();
   flags->model.AddTo(*command);
+
   flags->prompt.AddTo(*command);
+  flags->endpoint.AddTo(*command);
   flags->sampling.AddTo(*command);
   command->add_flag("--json", flags->json, "print one JSON object");
   command->add_flag("--logprobs", flags->logprobs,
@@ -114,8 +99,10 @@ void AddGenerateCommand(CLI::App& app, absl::Status& status) {
       "Examples:\n"
       "  winnow generate --model M.gguf --prompt 'What is a cache?'\n"
       "  winnow generate --model M.gguf --policy razor,window=256 \\\n"
-      "      --context-file book.txt --prompt 'Who is the author?' --json");
-  command->callback([flags, &status] { status = RunGenerate(*flags); });
+      "      --context-file book.txt --prompt 'Who is the author?' --json\n"
+      "  winnow generate --endpoint localhost:7700 --prompt 'Who are you?'");
+  command->callback(
+      [flags, command, &status] { status = RunGenerate(*flags, *command); });
 }
 
 }  // namespace winnow

@@ -34,6 +34,8 @@ int Main(int argc, char** argv) {
   AddProfileCommand(app, status);
   AddModelsCommand(app, status);
   AddBenchCommand(app, status);
+  AddConfigCommand(app, status);
+  AddServeCommands(app, status);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

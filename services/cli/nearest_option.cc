@@ -1,12 +1,11 @@
 #include "services/cli/nearest_option.h"
 
 #include <algorithm>
-#include <string_view>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 
-#include "gpu/base/edit_distance.h"
+#include "services/common/nearest_word.h"
 
 namespace winnow {
 namespace {
@@ -23,18 +22,20 @@ std::vector<std::string> OptionNames(const CLI::App& command) {
   return names;
 }
 
-std::string Nearest(std::string_view word,
-                    const std::vector<std::string>& names) {
-  size_t best = std::max<size_t>(2, word.size() / 3) + 1;
-  std::string nearest;
-  for (const std::string& name : names) {
-    const size_t distance = EditDistance(word, name);
-    if (distance < best) {
-      best = distance;
-      nearest = name;
-    }
+std::vector<std::string> CommandNames(const CLI::App& command) {
+  std::vector<std::string> names;
+  for (const CLI::App* subcommand : command.get_subcommands({})) {
+    names.push_back(subcommand->get_name());
   }
-  return nearest;
+  return names;
+}
+
+// Words that lead to `command`, each with a space after it.
+std::string CommandPath(const CLI::App& command) {
+  const CLI::App* parent = command.get_parent();
+  return parent == nullptr
+             ? ""
+             : absl::StrCat(CommandPath(*parent), command.get_name(), " ");
 }
 
 // What stands in the way: the subcommand that was meant, and the first word
@@ -48,17 +49,14 @@ struct UnknownWord {
 UnknownWord FindUnknownWord(const CLI::App& app,
                             const std::vector<std::string>& arguments) {
   const CLI::App* command = &app;
-  std::vector<std::string> commands;
-  for (const CLI::App* subcommand : app.get_subcommands({})) {
-    commands.push_back(subcommand->get_name());
-  }
   for (const std::string& argument : arguments) {
     const bool is_option = argument.starts_with("--");
-    if (!is_option && command == &app) {
+    std::vector<std::string> commands = CommandNames(*command);
+    if (!is_option && !commands.empty()) {
       if (std::ranges::find(commands, argument) == commands.end()) {
         return {command, argument, std::move(commands)};
       }
-      command = app.get_subcommand(argument);
+      command = command->get_subcommand(argument);
       continue;
     }
     const std::string name = argument.substr(0, argument.find('='));
@@ -83,16 +81,15 @@ std::string ExplainUsage(const CLI::App& app, const std::string& message,
     line = absl::StrCat(
         word.starts_with("--") ? "unknown option " : "unknown command ",
         absl::CHexEscape(word.substr(0, kMaxWord)));
-    const std::string nearest = Nearest(word, unknown.known);
+    const std::string nearest = NearestWord(word, unknown.known);
     if (!nearest.empty()) {
       absl::StrAppend(&line, ". Did you mean ", nearest, "?");
     }
   }
   std::ranges::replace(line, '\n', ' ');
-  return absl::StrCat(
-      line, line.ends_with('?') ? " See `winnow " : "; see `winnow ",
-      unknown.command == &app ? "" : unknown.command->get_name() + " ",
-      "--help`");
+  return absl::StrCat(line,
+                      line.ends_with('?') ? " See `winnow " : "; see `winnow ",
+                      CommandPath(*unknown.command), "--help`");
 }
 
 }  // namespace winnow

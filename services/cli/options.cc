@@ -2,16 +2,14 @@
 
 #include <filesystem>
 #include <fstream>
-#include <limits>
-#include <utility>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 
 #include "cache_store/store/arena.h"
 #include "gpu/base/absl_string.h"
 #include "gpu/base/status.h"
 #include "gpu/base/utf8.h"
+#include "services/common/units.h"
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
 
@@ -98,8 +96,11 @@ void PromptFlags::AddTo(CLI::App& command) {
 }
 
 absl::StatusOr<PromptText> PromptFlags::ReadText() const {
-  PromptText text{
-      .system = system, .context = "", .prompt = prompt, .raw = raw};
+  PromptText text{.system = system,
+                  .context = "",
+                  .prompt = prompt,
+                  .messages = {},
+                  .raw = raw};
   if (!context_file.empty()) {
     WINNOW_ASSIGN_OR_RETURN(text.context,
                             ReadTextFile(context_file, kMaxPromptBytes));
@@ -133,40 +134,6 @@ void SamplingFlags::AddTo(CLI::App& command) {
   command.add_option("--seed", parameters.seed)->capture_default_str();
   command.add_flag("--ignore-eos", ignore_eos,
                    "go on after the end-of-text token");
-}
-
-absl::StatusOr<uint64_t> ParseByteSize(std::string_view text) {
-  static constexpr std::pair<std::string_view, uint64_t> kUnits[] = {
-      {"KiB", uint64_t{1} << 10},
-      {"MiB", uint64_t{1} << 20},
-      {"GiB", uint64_t{1} << 30},
-      {"TiB", uint64_t{1} << 40},
-      {"kB", 1000},
-      {"MB", 1000000},
-      {"GB", 1000000000},
-      {"TB", 1000000000000},
-      {"B", 1}};
-  std::string_view digits = text;
-  uint64_t unit = 1;
-  for (const auto& [suffix, bytes] : kUnits) {
-    if (text.ends_with(suffix)) {
-      digits.remove_suffix(suffix.size());
-      unit = bytes;
-      break;
-    }
-  }
-  uint64_t count = 0;
-  const bool is_number =
-      !digits.empty() &&
-      digits.find_first_not_of("0123456789") == std::string_view::npos &&
-      absl::SimpleAtoi(Absl(digits), &count);
-  if (!is_number || count > std::numeric_limits<uint64_t>::max() / unit) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("'", Absl(text),
-                     "' is not a size; write a whole number with a unit, such "
-                     "as 512MiB or 4GiB"));
-  }
-  return count * unit;
 }
 
 absl::StatusOr<std::string> ReadTextFile(const std::string& path,

@@ -47,10 +47,6 @@ struct SamplingFlags {
   void AddTo(CLI::App& command);
 };
 
-// "64MiB", "1GiB", "4096": bytes, with a binary or decimal unit.
-// InvalidArgument says what is allowed.
-absl::StatusOr<uint64_t> ParseByteSize(std::string_view text);
-
 // A whole file, at most `limit` bytes.  NotFound, or InvalidArgument if it is
 // larger or a folder.
 absl::StatusOr<std::string> ReadTextFile(const std::string& path, size_t limit);

@@ -2,7 +2,6 @@
 
 #include <charconv>
 #include <iostream>
-#include <vector>
 
 namespace winnow {
 namespace {
@@ -25,19 +24,18 @@ double PerSecond(int64_t count, absl::Duration time) {
 
 }  // namespace
 
-Json PolicyJson(const Plan& plan) {
+Json PolicyJson(const PolicyUse& use) {
   Json json;
-  json["name"] = PolicyName(plan.policy.kind);
-  for (const auto& [name, value] : PolicyParameters(plan.policy)) {
+  json["name"] = PolicyName(use.policy.kind);
+  for (const auto& [name, value] : PolicyParameters(use.policy)) {
     json[name] = ParameterJson(value);
   }
-  if (plan.HasLocalHeads()) {
-    json["window"] = plan.window;  // resolved: the profile's, or the default
-  }
-  json["retrieval_heads"] = plan.NumRetrieval();
-  json["kv_heads"] = plan.grid.size();
+  json["retrieval_heads"] = use.retrieval_heads;
+  json["kv_heads"] = use.kv_heads;
   return json;
 }
+
+Json PolicyJson(const Plan& plan) { return PolicyJson(UseOf(plan)); }
 
 Json KvJson(const KvBytes& kv) {
   return {
@@ -60,22 +58,12 @@ std::string Dump(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-void NoteDroppedBytes(const PromptTokens& tokens) {
-  if (tokens.dropped_bytes > 0) {
-    std::cerr << "winnow: note: " << tokens.dropped_bytes
+void NoteDroppedBytes(int64_t dropped_bytes) {
+  if (dropped_bytes > 0) {
+    std::cerr << "winnow: note: " << dropped_bytes
               << " bytes of the text have no token in this vocabulary and "
                  "were dropped\n";
   }
-}
-
-std::string ResultText(const Tokenizer& tokenizer,
-                       const GenerationResult& result) {
-  std::vector<int32_t> ids;
-  ids.reserve(result.tokens.size());
-  for (const TokenChoice& token : result.tokens) {
-    ids.push_back(token.id);
-  }
-  return tokenizer.Decode(ids, /*with_special=*/false);
 }
 
 }  // namespace winnow

@@ -1,8 +1,8 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 
-#include "gpu/model/tokenizer.h"
 #include "services/gateway/generation.h"
 #include <nlohmann/json.hpp>
 
@@ -12,6 +12,7 @@ namespace winnow {
 using Json = nlohmann::ordered_json;
 
 // {"name": "razor", "sinks": 4, ..., "retrieval_heads": 23, "kv_heads": 90}
+Json PolicyJson(const PolicyUse& use);
 Json PolicyJson(const Plan& plan);
 // {"full_bytes", "stored_bytes", "pulled_bytes", "ratio": full / stored}
 Json KvJson(const KvBytes& kv);
@@ -23,10 +24,6 @@ Json TimingsJson(const GenerationResult& result);
 std::string Dump(const Json& json);
 
 // Says on standard error that bytes without a token were dropped, if any were.
-void NoteDroppedBytes(const PromptTokens& tokens);
-
-// The result's text without special tokens.
-std::string ResultText(const Tokenizer& tokenizer,
-                       const GenerationResult& result);
+void NoteDroppedBytes(int64_t dropped_bytes);
 
 }  // namespace winnow

@@ -4,16 +4,18 @@
 #include "absl/strings/str_cat.h"
 
 #include "gpu/base/status.h"
+#include "services/cli/answer.h"
 #include "services/cli/commands.h"
+#include "services/cli/endpoint.h"
 #include "services/cli/options.h"
 #include "services/cli/output.h"
-#include "services/cli/progress.h"
 
 namespace winnow {
 namespace {
 
 struct ScoreFlags {
   ModelFlags model;
+  EndpointFlags endpoint;
   PromptFlags prompt;
   std::string answer;
   bool json = false;
@@ -36,51 +38,29 @@ Json ScoreJson(const GenerationResult& result) {
   json["exact"] = exact;
   json["context_tokens"] = result.context_tokens;
   json["prompt_tokens"] = result.prompt_tokens;
-  json["policy"] = PolicyJson(result.plan);
+  json["policy"] = PolicyJson(result.policy);
   json["kv"] = KvJson(result.kv);
   json["timings"] = TimingsJson(result);
   return json;
 }
 
-absl::StatusOr<std::vector<int32_t>> TokenizeAnswer(const Engine& engine,
-                                                    const ScoreFlags& flags) {
-  WINNOW_ASSIGN_OR_RETURN(
-      TokenizedText answer,
-      engine.tokenizer().Encode(flags.answer, flags.prompt.raw
-                                                  ? SpecialTokens::kParse
-                                                  : SpecialTokens::kAsText));
-  if (answer.ids.empty()) {
+absl::Status RunScore(const ScoreFlags& flags, const CLI::App& command) {
+  WINNOW_RETURN_IF_ERROR(flags.endpoint.Check(command));
+  TextRequest request;
+  WINNOW_ASSIGN_OR_RETURN(request.policy,
+                          RequestedPolicy(command, flags.prompt.policy));
+  WINNOW_ASSIGN_OR_RETURN(request.text, flags.prompt.ReadText());
+  if (flags.answer.empty()) {
     return absl::InvalidArgumentError(
         "the answer has no tokens; give text with --answer");
   }
-  return std::move(answer.ids);
-}
-
-absl::Status RunScore(const ScoreFlags& flags) {
-  WINNOW_ASSIGN_OR_RETURN(const EngineOptions options, flags.model.Parse());
-  WINNOW_ASSIGN_OR_RETURN(const Policy policy,
-                          ParsePolicy(flags.prompt.policy));
-  WINNOW_ASSIGN_OR_RETURN(const PromptText text, flags.prompt.ReadText());
-  Progress progress;
-  progress.Show("Loading the model ...");
-  WINNOW_ASSIGN_OR_RETURN(const auto engine, Engine::Create(options));
-  GenerationRequest request;
-  request.policy = policy;
+  request.forced_text = flags.answer;
+  request.log_probabilities = true;
+  TerminalListener listener(/*print_text=*/false);
   WINNOW_ASSIGN_OR_RETURN(
-      request.prompt,
-      TokenizePrompt(engine->model(), engine->tokenizer(), text));
-  progress.Clear();
-  NoteDroppedBytes(request.prompt);
-  progress.Show(
-      absl::StrCat("Reading ", request.prompt.ids.size(), " tokens ..."));
-  WINNOW_ASSIGN_OR_RETURN(request.forced, TokenizeAnswer(*engine, flags));
-  request.max_tokens = std::ssize(request.forced);
-  WINNOW_ASSIGN_OR_RETURN(
-      const GenerationResult result,
-      Generate(engine->roles(), request, {}, [&](const TokenChoice&) {
-        progress.Clear();
-        return true;
-      }));
+      const Answer answer,
+      FindAnswer(flags.endpoint, flags.model, request, listener));
+  const GenerationResult& result = answer.result;
   const Json json = ScoreJson(result);
   if (flags.json) {
     std::cout << Dump(json) << "\n";
@@ -101,7 +81,9 @@ void AddScoreCommand(CLI::App& app, absl::Status& status) {
       "score", "Rate how likely an answer is over the kept cache");
   const auto flags = std::make_shared<ScoreFlags>();
   flags->model.AddTo(*command);
+
   flags->prompt.AddTo(*command);
+  flags->endpoint.AddTo(*command);
   command->add_option("--answer", flags->answer, "text whose tokens are rated")
       ->required()
       ->type_name("TEXT");
@@ -111,7 +93,8 @@ void AddScoreCommand(CLI::App& app, absl::Status& status) {
       "  winnow score --model M.gguf --policy streaming,window=1024 \\\n"
       "      --context-file book.txt --prompt 'Who is the author?' \\\n"
       "      --answer 'Jane Austen' --json");
-  command->callback([flags, &status] { status = RunScore(*flags); });
+  command->callback(
+      [flags, command, &status] { status = RunScore(*flags, *command); });
 }
 
 }  // namespace winnow

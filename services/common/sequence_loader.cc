@@ -10,6 +10,7 @@
 #include "cache_store/format/token_rows.h"
 #include "gpu/base/absl_string.h"
 #include "gpu/base/status.h"
+#include "services/common/miss_status.h"
 #include "services/common/cache_sequence.h"
 
 namespace winnow {
@@ -146,14 +147,13 @@ class Loader {
 };
 
 absl::Status LostSegment(const ManifestSegment& segment, MissReason reason) {
-  return absl::AbortedError(absl::StrCat(
-      "the store no longer has segment ", segment.key.ToHex().substr(0, 16),
-      " (", Absl(MissReasonName(reason)), "); prefill the context again"));
+  return MissStatus(reason, absl::StrCat("segment ",
+                                         segment.key.ToHex().substr(0, 16)));
 }
 
 }  // namespace
 
-absl::StatusOr<LoadedSequence> LoadSequence(Backend& backend,
+absl::StatusOr<LoadedSequence> LoadSequence(const SharedBackend& compute,
                                             const ModelConfig& config,
                                             const Manifest& manifest,
                                             KvStore& store, LeaseId lease,
@@ -162,26 +162,34 @@ absl::StatusOr<LoadedSequence> LoadSequence(Backend& backend,
   const KvDtype dtype = manifest.identity.dtype;
   WINNOW_ASSIGN_OR_RETURN(
       loaded.sequence,
-      KvSequence::Create(
-          backend, SequenceOptions(config, manifest.plan, dtype, max_tokens)));
+      KvSequence::Create(compute.backend, SequenceOptions(config, manifest.plan,
+                                                          dtype, max_tokens)));
   Loader loader(manifest, *loaded.sequence);
+  std::vector<const ManifestSegment*> needed;
+  std::vector<SegmentKey> keys;
   for (const ManifestSegment& segment : manifest.segments) {
-    if (!loader.Needs(segment)) {
-      continue;
+    if (loader.Needs(segment)) {
+      needed.push_back(&segment);
+      keys.push_back(segment.key);
     }
-    WINNOW_ASSIGN_OR_RETURN(ReadResult read, store.Read(lease, segment.key));
-    if (read.miss != MissReason::kNone) {
-      return LostSegment(segment, read.miss);
+  }
+  WINNOW_ASSIGN_OR_RETURN(std::vector<ReadResult> read,
+                          store.ReadMany(lease, keys));
+  for (size_t i = 0; i < needed.size(); ++i) {
+    const ManifestSegment& segment = *needed[i];
+    if (read[i].miss != MissReason::kNone) {
+      return LostSegment(segment, read[i].miss);
     }
     const std::span<const std::byte> payload =
-        SegmentPayload(segment.key, segment.shape, read.view.bytes);
+        SegmentPayload(segment.key, segment.shape, read[i].view.bytes);
     if (payload.empty()) {
       return LostSegment(segment, MissReason::kIdentity);
     }
     loader.Add(segment.shape, payload);
-    loaded.pulled_bytes += read.view.bytes.size();
-    loaded.views.push_back(std::move(read.view));
+    loaded.pulled_bytes += read[i].view.bytes.size();
+    loaded.views.push_back(std::move(read[i].view));
   }
+  const ComputeGate::Turn turn = compute.Enter();
   WINNOW_RETURN_IF_ERROR(loader.BuildRows());
   return loaded;
 }

@@ -8,9 +8,9 @@
 
 #include "cache_store/format/manifest.h"
 #include "cache_store/store/kv_store.h"
-#include "gpu/backend.h"
 #include "gpu/model/kv_sequence.h"
 #include "gpu/model/model_config.h"
+#include "services/common/compute_gate.h"
 
 namespace winnow {
 
@@ -23,12 +23,13 @@ struct LoadedSequence {
 };
 
 // Loads what `manifest`, which is valid, names: whole blocks in place, anchors
-// and partial blocks copied.  Room for `max_tokens` tokens in all.
+// and partial blocks copied.  Room for `max_tokens` tokens in all.  Takes a
+// turn at the backend for the copies, not while it reads from the store.
 //
 // Errors:
 //   ABORTED  the store no longer returns a segment; names the reason.  The
 //            context must be prefilled again.
-absl::StatusOr<LoadedSequence> LoadSequence(Backend& backend,
+absl::StatusOr<LoadedSequence> LoadSequence(const SharedBackend& compute,
                                             const ModelConfig& config,
                                             const Manifest& manifest,
                                             KvStore& store, LeaseId lease,

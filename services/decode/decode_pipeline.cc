@@ -1,39 +1,83 @@
 #include "services/decode/decode_pipeline.h"
 
 #include <algorithm>
-#include <utility>
+#include <optional>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 
 #include "gpu/base/absl_string.h"
 #include "gpu/base/status.h"
 #include "services/common/cache_sequence.h"
+#include "services/common/miss_status.h"
 #include "services/common/stage_timer.h"
+#include "services/decode/sequence_memory.h"
 
 namespace winnow {
+namespace {
+
+// Batches beyond this are a mistake in the configuration.
+constexpr int kMaxSequences = 1024;
+
+}  // namespace
 
 absl::StatusOr<DecodeResult> DecodePipeline::Run(const DecodeRequest& request,
                                                  const Call& call,
                                                  TokenSink sink) {
   WINNOW_RETURN_IF_ERROR(call.Check(*options_.clock));
   WINNOW_RETURN_IF_ERROR(Check(request));
-  WINNOW_ASSIGN_OR_RETURN(const LeaseHandle lease, TakeLease(request.manifest));
   DecodeResult result;
+  WINNOW_ASSIGN_OR_RETURN(const LeaseHandle lease, TakeLease(request.manifest));
+  WINNOW_ASSIGN_OR_RETURN(const Admission::Ticket ticket,
+                          Admit(request, call, result));
   WINNOW_ASSIGN_OR_RETURN(const LoadedSequence loaded,
                           Load(request, lease.id(), result));
-  WINNOW_RETURN_IF_ERROR(Generate(request, *loaded.sequence, sink, result));
+  WINNOW_RETURN_IF_ERROR(
+      Generate(request, call, *loaded.sequence, sink, result));
   return result;
 }
 
 absl::StatusOr<std::unique_ptr<DecodePipeline>> DecodePipeline::Create(
     Backend& backend, const Model& model, const CacheIdentity& identity,
     KvStore& store, const DecodeOptions& options) {
+  if (options.max_sequences < 1 || options.max_sequences > kMaxSequences) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("max_sequences is ", options.max_sequences,
+                     "; it must be between 1 and ", kMaxSequences));
+  }
   std::unique_ptr<DecodePipeline> pipeline(
       new DecodePipeline(backend, model, identity, store, options));
-  WINNOW_ASSIGN_OR_RETURN(pipeline->transformer_,
-                          Transformer::Create(backend, model, 1));
-  pipeline->logits_.resize(model.config().vocabulary);
+  WINNOW_ASSIGN_OR_RETURN(
+      pipeline->batcher_,
+      StepBatcher::Create(pipeline->compute_, model, options.max_sequences));
   return pipeline;
+}
+
+DecodePipeline::DecodePipeline(Backend& backend, const Model& model,
+                               const CacheIdentity& identity, KvStore& store,
+                               const DecodeOptions& options)
+    : model_(model),
+      identity_(identity),
+      store_(store),
+      options_(options),
+      compute_{.backend = backend,
+               .gate = options.gate != nullptr ? *options.gate : own_gate_,
+               .kind = ComputeKind::kDecode},
+      admission_({.places = options.max_sequences,
+                  .max_bytes = options.memory_bytes,
+                  .max_queue = options.max_queue,
+                  .queue_timeout = options.queue_timeout,
+                  .clock = options.clock}) {}
+
+DecodeCounts DecodePipeline::Snapshot() const {
+  const Admission::Counts admitted = admission_.Snapshot();
+  const StepBatcher::Counts batch = batcher_->Snapshot();
+  return {.running = admitted.running,
+          .queued = admitted.queued,
+          .reserved_bytes = admitted.bytes_in_use,
+          .batch_size = batch.batch_size,
+          .steps = batch.steps,
+          .step_tokens = batch.step_tokens};
 }
 
 absl::Status DecodePipeline::Check(const DecodeRequest& request) const {
@@ -91,11 +135,18 @@ absl::StatusOr<LeaseHandle> DecodePipeline::TakeLease(
     const auto miss = std::ranges::find_if(
         acquired.misses,
         [](MissReason reason) { return reason != MissReason::kNone; });
-    return absl::AbortedError(
-        absl::StrCat("the store no longer has the context (",
-                     Absl(MissReasonName(*miss)), "); prefill it again"));
+    return MissStatus(*miss, "the context");
   }
   return LeaseHandle(store_, acquired.lease.id);
+}
+
+absl::StatusOr<Admission::Ticket> DecodePipeline::Admit(
+    const DecodeRequest& request, const Call& call, DecodeResult& result) {
+  const StageTimer timer(*options_.clock, result.queue);
+  const KvTileShape tile =
+      TileOf(model_.config(), request.manifest.identity.dtype);
+  return admission_.Enter(
+      DecodeMemoryBytes(request.manifest, tile, request.max_tokens), call);
 }
 
 absl::StatusOr<LoadedSequence> DecodePipeline::Load(
@@ -103,55 +154,47 @@ absl::StatusOr<LoadedSequence> DecodePipeline::Load(
   const StageTimer timer(*options_.clock, result.pull);
   WINNOW_ASSIGN_OR_RETURN(
       LoadedSequence loaded,
-      LoadSequence(backend_, model_.config(), request.manifest, store_, lease,
+      LoadSequence(compute_, model_.config(), request.manifest, store_, lease,
                    request.manifest.num_tokens + request.max_tokens));
   result.pulled_bytes = loaded.pulled_bytes;
   return loaded;
 }
 
 absl::Status DecodePipeline::Generate(const DecodeRequest& request,
-                                      KvSequence& sequence, TokenSink sink,
-                                      DecodeResult& result) {
+                                      const Call& call, KvSequence& sequence,
+                                      TokenSink sink, DecodeResult& result) {
   const StageTimer timer(*options_.clock, result.decode);
-  const bool forced = !request.forced.empty();
-  Sampler sampler(backend_, request.sampling);
-  std::vector<int32_t> previous = request.manifest.recent_ids;
-  int32_t id = request.first_token;
-  previous.push_back(id);
-  for (int64_t i = 0; i < request.max_tokens; ++i) {
-    if (!forced && !request.ignore_eos && IsEndOfText(id)) {
-      result.finish_reason = FinishReason::kStop;
+  SequenceSteps steps(compute_.backend, model_.config(), request, sequence);
+  WINNOW_ASSIGN_OR_RETURN(const auto member, batcher_->Join(steps));
+  while (true) {
+    WINNOW_ASSIGN_OR_RETURN(const std::optional<TokenChoice> choice,
+                            member->Next(call, *options_.clock));
+    if (!choice.has_value()) {
+      result.finish_reason = steps.finish_reason();
       return absl::OkStatus();
     }
-    WINNOW_ASSIGN_OR_RETURN(
-        const TokenChoice choice,
-        Step(sequence, id, sampler, previous,
-             forced ? std::optional(request.forced[i]) : std::nullopt));
-    result.tokens.push_back(choice);
-    id = choice.id;
-    previous.push_back(id);
-    if (!sink(choice)) {
+    result.tokens.push_back(*choice);
+    WINNOW_ASSIGN_OR_RETURN(const bool wanted, Pass(*choice, sink));
+    if (!wanted) {
       result.finish_reason = FinishReason::kCancelled;
       return absl::OkStatus();
     }
   }
-  const bool ended = !forced && !request.ignore_eos && IsEndOfText(id);
-  result.finish_reason = ended ? FinishReason::kStop : FinishReason::kLength;
-  return absl::OkStatus();
 }
 
-absl::StatusOr<TokenChoice> DecodePipeline::Step(
-    KvSequence& sequence, int32_t id, Sampler& sampler,
-    std::span<const int32_t> previous, std::optional<int32_t> forced) {
-  const SequenceChunk chunk = {.sequence = &sequence, .ids = {&id, 1}};
-  WINNOW_RETURN_IF_ERROR(transformer_->Forward({&chunk, 1}));
-  WINNOW_RETURN_IF_ERROR(transformer_->Logits(0, 1, logits_.data()));
-  return sampler.Choose(logits_, sequence.num_tokens(), previous, forced);
-}
-
-bool DecodePipeline::IsEndOfText(int32_t id) const {
-  const std::vector<int32_t>& ends = model_.config().end_of_text;
-  return std::ranges::find(ends, id) != ends.end();
+// Gives a token to the sink; returns whether it wants another.
+absl::StatusOr<bool> DecodePipeline::Pass(const TokenChoice& choice,
+                                          TokenSink sink) const {
+  const absl::Duration began = options_.clock->Monotonic();
+  const bool wanted = sink(choice);
+  const absl::Duration stalled = options_.clock->Monotonic() - began;
+  if (stalled > options_.stall_timeout) {
+    return absl::DeadlineExceededError(absl::StrCat(
+        "a token was not taken for ", absl::ToInt64Milliseconds(stalled),
+        " ms; the limit is ", absl::ToInt64Milliseconds(options_.stall_timeout),
+        " ms; read the stream faster"));
+  }
+  return wanted;
 }
 
 }  // namespace winnow

@@ -2,33 +2,53 @@
 
 #include <cstdint>
 #include <memory>
-#include <vector>
 
-#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 
 #include "cache_store/format/manifest.h"
 #include "cache_store/store/kv_store.h"
 #include "gpu/base/clock.h"
-#include "gpu/model/sampler.h"
-#include "gpu/model/transformer.h"
+#include "gpu/model/model.h"
+#include "services/common/admission.h"
+#include "services/common/compute_gate.h"
 #include "services/common/decoder.h"
 #include "services/common/sequence_loader.h"
+#include "services/decode/step_batcher.h"
 
 namespace winnow {
 
 struct DecodeOptions {
+  int max_sequences = 8;      // that decode at once, 1 to 1,024
+  uint64_t memory_bytes = 0;  // of all of them (sequence_memory.h); 0: no limit
+  int max_queue = 64;         // requests that may wait for either
+  absl::Duration queue_timeout = absl::Seconds(30);
+  absl::Duration stall_timeout = absl::Seconds(30);  // of a sink, per token
   absl::Duration lease_ttl = absl::Minutes(2);  // where a lease is taken anew
+  ComputeGate* gate = nullptr;  // of the backend; null: nobody else uses it
   const Clock* clock = &Clock::Real();
 };
 
-// Generates tokens from a cache that a store holds.
+struct DecodeCounts {
+  int running = 0;  // sequences admitted
+  int queued = 0;
+  uint64_t reserved_bytes = 0;
+  int batch_size = 0;        // of the last step
+  uint64_t steps = 0;        // since the start
+  uint64_t step_tokens = 0;  // sum of the steps' batch sizes
+};
+
+// Generates tokens from caches that a store holds, many sequences in one batch
+// (step_batcher.h); a sequence gets what it would get alone.
 //
 // Takes over the lease of the manifest, or a new one if that has ended; reads
-// tiles in place; the lease ends with the call.
-// Memory: partial blocks, the growth of the sequence, one step's activations.
-// Not thread-safe; backend, model and store outlive it.
+// tiles in place; the lease ends with the call, whatever comes of it.  A sink
+// that keeps a token for longer than the stall timeout ends its sequence with
+// DEADLINE_EXCEEDED once it returns; the others go on meanwhile.
+// Memory: reserved at admission, see DecodeMemoryBytes; beside it activations
+// and logits of max_sequences tokens.
+// Thread-safe; backend, model, store and gate outlive it, and all calls end
+// before it does.
 class DecodePipeline final : public Decoder {
  public:
   // `identity` is that of the caches this pipeline may read.
@@ -39,34 +59,32 @@ class DecodePipeline final : public Decoder {
   absl::StatusOr<DecodeResult> Run(const DecodeRequest& request,
                                    const Call& call, TokenSink sink) override;
 
+  DecodeCounts Snapshot() const;
+
  private:
   DecodePipeline(Backend& backend, const Model& model,
                  const CacheIdentity& identity, KvStore& store,
-                 const DecodeOptions& options)
-      : backend_(backend),
-        model_(model),
-        identity_(identity),
-        store_(store),
-        options_(options) {}
+                 const DecodeOptions& options);
   absl::Status Check(const DecodeRequest& request) const;
   absl::StatusOr<LeaseHandle> TakeLease(const Manifest& manifest);
+  absl::StatusOr<Admission::Ticket> Admit(const DecodeRequest& request,
+                                          const Call& call,
+                                          DecodeResult& result);
   absl::StatusOr<LoadedSequence> Load(const DecodeRequest& request,
                                       LeaseId lease, DecodeResult& result);
-  absl::Status Generate(const DecodeRequest& request, KvSequence& sequence,
-                        TokenSink sink, DecodeResult& result);
-  absl::StatusOr<TokenChoice> Step(KvSequence& sequence, int32_t id,
-                                   Sampler& sampler,
-                                   std::span<const int32_t> previous,
-                                   std::optional<int32_t> forced);
-  bool IsEndOfText(int32_t id) const;
+  absl::Status Generate(const DecodeRequest& request, const Call& call,
+                        KvSequence& sequence, TokenSink sink,
+                        DecodeResult& result);
+  absl::StatusOr<bool> Pass(const TokenChoice& choice, TokenSink sink) const;
 
-  Backend& backend_;
   const Model& model_;
   const CacheIdentity identity_;
   KvStore& store_;
   const DecodeOptions options_;
-  std::unique_ptr<Transformer> transformer_;
-  std::vector<float> logits_;  // [vocabulary]
+  ComputeGate own_gate_;  // used where the options name none
+  const SharedBackend compute_;
+  Admission admission_;
+  std::unique_ptr<StepBatcher> batcher_;
 };
 
 }  // namespace winnow

@@ -28,7 +28,7 @@ void ForEachHead(const Plan& plan, SegmentKind kind, Visit visit) {
   }
 }
 
-absl::Status PackTiles(Backend& backend, const KvSequence& sequence,
+absl::Status PackTiles(const SharedBackend& compute, const KvSequence& sequence,
                        const Plan& plan, const SegmentShape& shape,
                        std::span<std::byte> payload) {
   const auto block = static_cast<int64_t>(shape.first_token) / kBlockTokens;
@@ -42,7 +42,8 @@ absl::Status PackTiles(Backend& backend, const KvSequence& sequence,
                       .end = kBlockTokens});
     target += shape.tile.Bytes();
   });
-  return backend.CopySlots(copies);
+  const ComputeGate::Turn turn = compute.Enter();
+  return compute.backend.CopySlots(copies);
 }
 
 // Rows of a tail.  Blocks that a long prompt has folded stay zero: decode does
@@ -92,20 +93,23 @@ void PackAnchor(const KvSequence& sequence, const Plan& plan,
 
 }  // namespace
 
-absl::Status Compact(const Plan& plan, KvSequence& sequence) {
+absl::Status Compact(const SharedBackend& compute, const Plan& plan,
+                     KvSequence& sequence) {
   if (!plan.HasLocalHeads()) {
     return absl::OkStatus();
   }
   const FoldRule rule = plan.fold_rule();
   sequence.SetFoldRule(rule);
   for (int layer = 0; layer < plan.grid.num_layers; ++layer) {
+    const ComputeGate::Turn turn = compute.Enter();
     WINNOW_RETURN_IF_ERROR(sequence.FoldBefore(layer, rule.window_begin));
   }
   return absl::OkStatus();
 }
 
-absl::Status PackSegment(Backend& backend, const KvSequence& sequence,
-                         const Plan& plan, const SegmentShape& shape,
+absl::Status PackSegment(const SharedBackend& compute,
+                         const KvSequence& sequence, const Plan& plan,
+                         const SegmentShape& shape,
                          std::span<std::byte> payload) {
   if (shape.kind == SegmentKind::kAnchor) {
     PackAnchor(sequence, plan, shape, payload);
@@ -115,7 +119,7 @@ absl::Status PackSegment(Backend& backend, const KvSequence& sequence,
     PackTail(sequence, plan, shape, payload);
     return absl::OkStatus();
   }
-  return PackTiles(backend, sequence, plan, shape, payload);
+  return PackTiles(compute, sequence, plan, shape, payload);
 }
 
 }  // namespace winnow

@@ -7,21 +7,23 @@
 
 #include "cache_store/format/segment.h"
 #include "cache_store/plan/plan.h"
-#include "gpu/backend.h"
 #include "gpu/model/kv_sequence.h"
+#include "services/common/compute_gate.h"
 
 namespace winnow {
 
 // Compacts the local heads of a sequence that holds exactly the plan's context:
 // folds what the plan drops into sums, layer by layer, and sets the rule by
-// which they fold from here on.
-absl::Status Compact(const Plan& plan, KvSequence& sequence);
+// which they fold from here on.  Takes a turn at the backend for each layer.
+absl::Status Compact(const SharedBackend& compute, const Plan& plan,
+                     KvSequence& sequence);
 
 // Writes the payload of one segment of the plan from a compacted sequence into
 // `payload`, shape.PayloadBytes() long and 64-byte aligned: whole tiles, bit
-// for bit; slots without a token are zero.
-absl::Status PackSegment(Backend& backend, const KvSequence& sequence,
-                         const Plan& plan, const SegmentShape& shape,
+// for bit; slots without a token are zero.  Takes a turn at the backend.
+absl::Status PackSegment(const SharedBackend& compute,
+                         const KvSequence& sequence, const Plan& plan,
+                         const SegmentShape& shape,
                          std::span<std::byte> payload);
 
 }  // namespace winnow

@@ -16,6 +16,8 @@ namespace winnow {
 // One request on its way through the stages.
 struct PrefillPipeline::Job {
   const PrefillRequest* request = nullptr;
+  const Call* call = nullptr;
+  Admission::Ticket ticket;  // given back when all else here is gone
   Manifest manifest;
   // Segments [0, num_context_segments) are the context's, then the prompt's.
   size_t num_context_segments = 0;
@@ -41,7 +43,8 @@ absl::StatusOr<PrefillResult> PrefillPipeline::Run(
     const PrefillRequest& request, const Call& call) {
   WINNOW_RETURN_IF_ERROR(call.Check(*options_.clock));
   WINNOW_RETURN_IF_ERROR(Check(request));
-  WINNOW_ASSIGN_OR_RETURN(Job job, Plan(request));
+  WINNOW_ASSIGN_OR_RETURN(Job job, Plan(request, call));
+  WINNOW_RETURN_IF_ERROR(Admit(job));
   WINNOW_RETURN_IF_ERROR(Reserve(job));
   WINNOW_RETURN_IF_ERROR(Reuse(job));
   WINNOW_RETURN_IF_ERROR(ReadContext(job));
@@ -55,6 +58,11 @@ absl::StatusOr<PrefillResult> PrefillPipeline::Run(
 absl::StatusOr<std::unique_ptr<PrefillPipeline>> PrefillPipeline::Create(
     Backend& backend, const PrefillModel& model, KvStore& store,
     const PrefillOptions& options) {
+  if (options.chunk_tokens < 1 || options.yield_chunk_tokens < 1) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "chunks are of ", options.chunk_tokens, " and ",
+        options.yield_chunk_tokens, " tokens; both must be at least 1"));
+  }
   std::unique_ptr<PrefillPipeline> pipeline(
       new PrefillPipeline(backend, model, store, options));
   WINNOW_ASSIGN_OR_RETURN(
@@ -66,7 +74,17 @@ absl::StatusOr<std::unique_ptr<PrefillPipeline>> PrefillPipeline::Create(
 
 PrefillPipeline::PrefillPipeline(Backend& backend, const PrefillModel& model,
                                  KvStore& store, const PrefillOptions& options)
-    : backend_(backend), model_(model), store_(store), options_(options) {}
+    : model_(model),
+      store_(store),
+      options_(options),
+      compute_{.backend = backend,
+               .gate = options.gate != nullptr ? *options.gate : own_gate_,
+               .kind = ComputeKind::kPrefill},
+      admission_({.places = 1,
+                  .max_bytes = 0,
+                  .max_queue = options.max_queue,
+                  .queue_timeout = options.queue_timeout,
+                  .clock = options.clock}) {}
 
 absl::Status PrefillPipeline::Check(const PrefillRequest& request) const {
   const int context_limit = model_.model->config().context_limit;
@@ -92,10 +110,11 @@ absl::Status PrefillPipeline::Check(const PrefillRequest& request) const {
 }
 
 absl::StatusOr<PrefillPipeline::Job> PrefillPipeline::Plan(
-    const PrefillRequest& request) const {
+    const PrefillRequest& request, const Call& call) const {
   const ModelConfig& config = model_.model->config();
   Job job;
   job.request = &request;
+  job.call = &call;
   job.started = options_.clock->Monotonic();
   Manifest& manifest = job.manifest;
   manifest.identity = model_.identity;
@@ -115,6 +134,12 @@ absl::StatusOr<PrefillPipeline::Job> PrefillPipeline::Plan(
   return job;
 }
 
+absl::Status PrefillPipeline::Admit(Job& job) {
+  const StageTimer timer(*options_.clock, job.times.queue);
+  WINNOW_ASSIGN_OR_RETURN(job.ticket, admission_.Enter(0, *job.call));
+  return absl::OkStatus();
+}
+
 absl::Status PrefillPipeline::Reserve(Job& job) {
   WINNOW_ASSIGN_OR_RETURN(
       job.writer,
@@ -126,7 +151,7 @@ absl::Status PrefillPipeline::Reuse(Job& job) {
   const StageTimer timer(*options_.clock, job.times.reuse);
   const ModelConfig& config = model_.model->config();
   WINNOW_ASSIGN_OR_RETURN(
-      job.reused, ReusePrefix(backend_, config, job.manifest, job.context(),
+      job.reused, ReusePrefix(compute_, config, job.manifest, job.context(),
                               store_, options_.lease_ttl));
   if (job.reused.has_value()) {
     job.sequence = std::move(job.reused->loaded.sequence);
@@ -135,8 +160,9 @@ absl::Status PrefillPipeline::Reuse(Job& job) {
   WINNOW_ASSIGN_OR_RETURN(
       job.sequence,
       KvSequence::Create(
-          backend_, SequenceOptions(config, job.manifest.plan, options_.dtype,
-                                    job.manifest.num_tokens)));
+          compute_.backend,
+          SequenceOptions(config, job.manifest.plan, options_.dtype,
+                          job.manifest.num_tokens)));
   return absl::OkStatus();
 }
 
@@ -147,7 +173,7 @@ absl::Status PrefillPipeline::ReadContext(Job& job) {
 
 absl::Status PrefillPipeline::CompactContext(Job& job) const {
   const StageTimer timer(*options_.clock, job.times.compact);
-  return Compact(job.manifest.plan, *job.sequence);
+  return Compact(compute_, job.manifest.plan, *job.sequence);
 }
 
 absl::Status PrefillPipeline::WriteContext(Job& job) {
@@ -178,33 +204,44 @@ absl::StatusOr<PrefillResult> PrefillPipeline::HandOver(Job& job) {
 
 absl::Status PrefillPipeline::ReadTokens(Job& job,
                                          std::span<const int32_t> ids) {
-  if (ids.empty()) {
-    return absl::OkStatus();
+  while (!ids.empty()) {
+    WINNOW_RETURN_IF_ERROR(job.call->Check(*options_.clock));
+    WINNOW_ASSIGN_OR_RETURN(const size_t count, ReadChunk(job, ids));
+    ids = ids.subspan(count);
   }
-  const size_t chunk_tokens = options_.chunk_tokens;
-  int last = 0;
-  for (size_t begin = 0; begin < ids.size(); begin += chunk_tokens) {
-    const SequenceChunk chunk = {
-        .sequence = job.sequence.get(),
-        .ids = ids.subspan(begin, std::min(chunk_tokens, ids.size() - begin))};
-    WINNOW_RETURN_IF_ERROR(transformer_->Forward({&chunk, 1}));
-    last = static_cast<int>(chunk.ids.size()) - 1;
+  return absl::OkStatus();
+}
+
+// Reads as many of `ids` as one turn takes; returns how many.
+absl::StatusOr<size_t> PrefillPipeline::ReadChunk(
+    Job& job, std::span<const int32_t> ids) {
+  const ComputeGate::Turn turn = compute_.Enter();
+  const int most =
+      compute_.gate.decode_active()
+          ? std::min(options_.yield_chunk_tokens, options_.chunk_tokens)
+          : options_.chunk_tokens;
+  const SequenceChunk chunk = {
+      .sequence = job.sequence.get(),
+      .ids = ids.first(std::min<size_t>(most, ids.size()))};
+  WINNOW_RETURN_IF_ERROR(transformer_->Forward({&chunk, 1}));
+  if (job.sequence->num_tokens() == job.manifest.num_tokens) {
+    const int last = static_cast<int>(chunk.ids.size()) - 1;
+    WINNOW_RETURN_IF_ERROR(transformer_->Logits(last, 1, logits_.data()));
   }
-  const bool is_end = job.sequence->num_tokens() == job.manifest.num_tokens;
-  return is_end ? transformer_->Logits(last, 1, logits_.data())
-                : absl::OkStatus();
+  return chunk.ids.size();
 }
 
 absl::Status PrefillPipeline::WriteSegments(Job& job, size_t begin,
                                             size_t end) {
   for (size_t i = begin; i < end; ++i) {
+    WINNOW_RETURN_IF_ERROR(job.call->Check(*options_.clock));
     const ManifestSegment& segment = job.manifest.segments[i];
     WINNOW_ASSIGN_OR_RETURN(const std::span<std::byte> bytes,
                             job.writer->Allocate(i));
     if (bytes.empty()) {
       continue;  // the store holds it already
     }
-    WINNOW_RETURN_IF_ERROR(PackSegment(backend_, *job.sequence,
+    WINNOW_RETURN_IF_ERROR(PackSegment(compute_, *job.sequence,
                                        job.manifest.plan, segment.shape,
                                        bytes.subspan(kSegmentHeaderBytes)));
     SealSegment({.key = segment.key,
@@ -217,7 +254,8 @@ absl::Status PrefillPipeline::WriteSegments(Job& job, size_t begin,
 }
 
 absl::StatusOr<TokenChoice> PrefillPipeline::ChooseFirst(const Job& job) {
-  Sampler sampler(backend_, job.request->sampling);
+  const ComputeGate::Turn turn = compute_.Enter();
+  Sampler sampler(compute_.backend, job.request->sampling);
   return sampler.Choose(logits_, job.manifest.next_position,
                         job.manifest.recent_ids, job.request->forced_first);
 }

@@ -69,8 +69,9 @@ Manifest PrefixManifest(const Manifest& manifest,
 }  // namespace
 
 absl::StatusOr<std::optional<ReusedPrefix>> ReusePrefix(
-    Backend& backend, const ModelConfig& config, const Manifest& manifest,
-    std::span<const int32_t> context, KvStore& store, absl::Duration ttl) {
+    const SharedBackend& compute, const ModelConfig& config,
+    const Manifest& manifest, std::span<const int32_t> context, KvStore& store,
+    absl::Duration ttl) {
   WINNOW_ASSIGN_OR_RETURN(const int64_t num_tokens,
                           CountReusable(manifest, store));
   if (num_tokens == 0) {
@@ -85,7 +86,7 @@ absl::StatusOr<std::optional<ReusedPrefix>> ReusePrefix(
   ReusedPrefix reused;
   reused.lease = LeaseHandle(store, acquired.lease.id);
   reused.num_tokens = num_tokens;
-  auto loaded = LoadSequence(backend, config, prefix, store, acquired.lease.id,
+  auto loaded = LoadSequence(compute, config, prefix, store, acquired.lease.id,
                              manifest.num_tokens);
   if (absl::IsAborted(loaded.status())) {
     return std::nullopt;  // lost or damaged since the probe

@@ -31,7 +31,8 @@ struct ReusedPrefix {
 // A segment that is lost on the way, or fails its check, is no error: the
 // context is computed then.  Errors of the store's transport are returned.
 absl::StatusOr<std::optional<ReusedPrefix>> ReusePrefix(
-    Backend& backend, const ModelConfig& config, const Manifest& manifest,
-    std::span<const int32_t> context, KvStore& store, absl::Duration ttl);
+    const SharedBackend& compute, const ModelConfig& config,
+    const Manifest& manifest, std::span<const int32_t> context, KvStore& store,
+    absl::Duration ttl);
 
 }  // namespace winnow

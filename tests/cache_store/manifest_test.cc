@@ -8,36 +8,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "tests/cache_store/golden_profile.h"
+#include "tests/cache_store/golden_manifest.h"
 
 namespace winnow {
 namespace {
 
 using ::testing::HasSubstr;
-
-constexpr KvTileShape kTile = {.head_dim = 64, .dtype = KvDtype::kBfloat16};
-
-Plan MakeGoldenPlan(const std::string& policy, int64_t num_tokens) {
-  static const HeadProfile kProfile = GoldenProfile();
-  return *MakePlan(*ParsePolicy(policy), &kProfile, kGoldenGrid, num_tokens);
-}
-
-// A valid manifest; the demo's context and a prompt of 21 tokens by default.
-Manifest Make(const std::string& policy = "razor,window=256",
-              int64_t num_tokens = 2872, int64_t prompt = 21) {
-  Manifest manifest;
-  manifest.identity.dtype = kTile.dtype;
-  manifest.plan = MakeGoldenPlan(policy, num_tokens);
-  manifest.num_tokens = num_tokens + prompt;
-  manifest.next_position = manifest.num_tokens;
-  manifest.segments =
-      ExpectedSegments(manifest.plan, kTile, manifest.num_tokens);
-  for (ManifestSegment& segment : manifest.segments) {
-    segment.key = RandomSegmentKey();
-  }
-  manifest.recent_ids = {1};
-  return manifest;
-}
 
 // "A W4 R44 T T": kinds with their counts, private ones in brackets.
 std::string Kinds(const Manifest& manifest) {
@@ -60,7 +36,8 @@ std::string Kinds(const Manifest& manifest) {
 }
 
 void ExpectInvalid(const std::function<void(Manifest&)>& change,
-                   const std::string& named, Manifest manifest = Make()) {
+                   const std::string& named,
+                   Manifest manifest = MakeManifest()) {
   change(manifest);
   const absl::Status status = ValidateManifest(manifest);
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << named;
@@ -68,16 +45,17 @@ void ExpectInvalid(const std::function<void(Manifest&)>& change,
 }
 
 TEST(ManifestTest, NamesItsSegmentsInOrder) {
-  EXPECT_EQ(Kinds(Make()), "A W4 R44 T (T) ");
-  EXPECT_EQ(Kinds(Make("full")), "R44 T (T) ");
-  EXPECT_EQ(Kinds(Make("streaming,window=1024")), "A W16 T (T) ");
-  EXPECT_EQ(Kinds(Make("razor,window=256", 1216, 0)), "A W4 R19 ");
-  EXPECT_EQ(Kinds(Make("razor,window=256,min_length=0", 130, 0)), "W2 R2 T ");
-  EXPECT_EQ(Kinds(Make("razor,min_length=0", 63, 0)), "T ");
+  EXPECT_EQ(Kinds(MakeManifest()), "A W4 R44 T (T) ");
+  EXPECT_EQ(Kinds(MakeManifest("full")), "R44 T (T) ");
+  EXPECT_EQ(Kinds(MakeManifest("streaming,window=1024")), "A W16 T (T) ");
+  EXPECT_EQ(Kinds(MakeManifest("razor,window=256", 1216, 0)), "A W4 R19 ");
+  EXPECT_EQ(Kinds(MakeManifest("razor,window=256,min_length=0", 130, 0)),
+            "W2 R2 T ");
+  EXPECT_EQ(Kinds(MakeManifest("razor,min_length=0", 63, 0)), "T ");
 }
 
 TEST(ManifestTest, ALongPromptBringsAPrivateAnchorOfItsOwn) {
-  const Manifest manifest = Make("razor,window=256", 2872, 1000);
+  const Manifest manifest = MakeManifest("razor,window=256", 2872, 1000);
   EXPECT_EQ(Kinds(manifest), "A W4 R44 T (T) (A) ");
   // The last token of 3,872 sees from block start of 3,871 - 256 - 256.
   EXPECT_EQ(LoadedBegin(manifest.plan, 3872), 3328);
@@ -87,14 +65,14 @@ TEST(ManifestTest, ALongPromptBringsAPrivateAnchorOfItsOwn) {
 }
 
 TEST(ManifestTest, AShortPromptLeavesTheWindowWhereItIs) {
-  const Manifest manifest = Make();
+  const Manifest manifest = MakeManifest();
   EXPECT_EQ(LoadedBegin(manifest.plan, manifest.num_tokens), 2560);
   EXPECT_EQ(LoadedBegin(manifest.plan, 2872), 2560);
-  EXPECT_EQ(LoadedBegin(Make("full").plan, 1 << 20), 0);
+  EXPECT_EQ(LoadedBegin(MakeManifest("full").plan, 1 << 20), 0);
 }
 
 TEST(ManifestTest, ShapesSayWhichHeadsAndTokens) {
-  const Manifest manifest = Make();
+  const Manifest manifest = MakeManifest();
   const SegmentShape& anchor = manifest.segments[0].shape;
   EXPECT_EQ(anchor.num_heads, 67u);
   EXPECT_EQ(anchor.num_sinks, 4u);
@@ -113,7 +91,7 @@ TEST(ManifestTest, ShapesSayWhichHeadsAndTokens) {
 }
 
 TEST(ManifestTest, EveryExpectedShapeIsOneThatAHeaderMayHave) {
-  Manifest manifest = Make("razor,window=256", 2872, 1000);
+  Manifest manifest = MakeManifest("razor,window=256", 2872, 1000);
   for (const ManifestSegment& segment : manifest.segments) {
     std::vector<std::byte> bytes(segment.shape.SegmentBytes());
     SealSegment({.key = segment.key, .shape = segment.shape}, bytes);
@@ -130,7 +108,7 @@ TEST(ManifestTest, WhatItsPlanSaysIsValid) {
     for (const int64_t num_tokens : {1, 63, 64, 65, 1024, 1216, 2872}) {
       for (const int64_t prompt : {0, 1, 500, 3000}) {
         const absl::Status status =
-            ValidateManifest(Make(policy, num_tokens, prompt));
+            ValidateManifest(MakeManifest(policy, num_tokens, prompt));
         EXPECT_TRUE(status.ok())
             << policy << " " << num_tokens << " " << prompt << " " << status;
       }
@@ -139,7 +117,7 @@ TEST(ManifestTest, WhatItsPlanSaysIsValid) {
 }
 
 TEST(ManifestTest, StoredBytesCountHeaders) {
-  const Manifest manifest = Make("full", 128, 0);
+  const Manifest manifest = MakeManifest("full", 128, 0);
   // Two blocks of 90 heads, 64 tokens, 64 dimensions, K and V, two bytes.
   EXPECT_EQ(manifest.StoredBytes(), 2 * (256 + uint64_t{90} * 64 * 64 * 2 * 2));
 }

@@ -13,13 +13,13 @@
 #include "gtest/gtest.h"
 
 #include "cache_store/store/local_store.h"
-#include "services/cli/bench_attention.h"
-#include "services/cli/bench_engine.h"
-#include "services/cli/bench_machine.h"
-#include "services/cli/bench_read_kernel.h"
-#include "services/cli/bench_roofs.h"
-#include "services/cli/bench_spread.h"
-#include "services/cli/bench_store.h"
+#include "services/bench/bench_attention.h"
+#include "services/bench/bench_engine.h"
+#include "services/bench/bench_machine.h"
+#include "services/bench/bench_read_kernel.h"
+#include "services/bench/bench_roofs.h"
+#include "services/bench/bench_spread.h"
+#include "services/bench/bench_store.h"
 #include "tests/gpu/smollm2.h"
 #include <nlohmann/json.hpp>
 

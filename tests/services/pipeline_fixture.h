@@ -48,16 +48,18 @@ struct Node {
         PrefillPipeline::Create(
             *backend,
             {.model = model.get(), .profile = &profile, .identity = identity},
-            store, {.dtype = dtype, .max_tokens = max_tokens})
+            store, {.dtype = dtype, .max_tokens = max_tokens, .gate = &gate})
             .value();
-    decode =
-        DecodePipeline::Create(*backend, *model, identity, store, {}).value();
+    decode = DecodePipeline::Create(*backend, *model, identity, store,
+                                    {.gate = &gate})
+                 .value();
   }
 
   std::unique_ptr<Model> model;
   std::unique_ptr<Backend> backend;
   HeadProfile profile;
   CacheIdentity identity;
+  ComputeGate gate;  // of the backend
   std::unique_ptr<PrefillPipeline> prefill;
   std::unique_ptr<DecodePipeline> decode;
 };

@@ -38,6 +38,12 @@ struct Distance {
 
 class RazorGoldenTest : public testing::Test {
  protected:
+  SharedBackend Compute() {
+    return {.backend = *node_->backend,
+            .gate = gate_,
+            .kind = ComputeKind::kDecode};
+  }
+
   void Start(Numerics numerics, KvDtype dtype) {
     store_ = MakeStore(size_t{256} << 20);
     const auto model = LoadModel(FetchedModelPath()).value();
@@ -74,8 +80,8 @@ class RazorGoldenTest : public testing::Test {
       return distance;
     }
     const ModelConfig& config = node_->model->config();
-    const auto loaded = LoadSequence(*node_->backend, config, *manifest,
-                                     *store_, manifest->lease.id, 2000);
+    const auto loaded = LoadSequence(Compute(), config, *manifest, *store_,
+                                     manifest->lease.id, 2000);
     EXPECT_TRUE(loaded.ok()) << loaded.status();
     auto transformer =
         Transformer::Create(*node_->backend, *node_->model, 64).value();
@@ -114,6 +120,7 @@ class RazorGoldenTest : public testing::Test {
   }
 
   const nlohmann::json golden_ = ReadGoldenJson("smollm2/razor.json");
+  ComputeGate gate_;
   std::unique_ptr<KvStore> store_;
   std::unique_ptr<Node> node_;
   std::vector<int32_t> context_;
@@ -153,9 +160,8 @@ TEST_F(RazorGoldenTest, KeepsTheReferencesTokens) {
   Start(Numerics::kFloat32, KvDtype::kFloat32);
   const auto manifest = Prefill("razor");
   ASSERT_TRUE(manifest.ok()) << manifest.status();
-  const auto loaded =
-      LoadSequence(*node_->backend, node_->model->config(), *manifest, *store_,
-                   manifest->lease.id, 2000);
+  const auto loaded = LoadSequence(Compute(), node_->model->config(), *manifest,
+                                   *store_, manifest->lease.id, 2000);
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   const std::vector<bool> retrieval = GoldenHeads(node_->model->config());
   for (int layer = 0; layer < 30; ++layer) {
@@ -176,9 +182,8 @@ TEST_F(RazorGoldenTest, CompensationEntriesAreTheReferences) {
   Start(Numerics::kFloat32, KvDtype::kFloat32);
   const auto manifest = Prefill("razor");
   ASSERT_TRUE(manifest.ok()) << manifest.status();
-  const auto loaded =
-      LoadSequence(*node_->backend, node_->model->config(), *manifest, *store_,
-                   manifest->lease.id, 2000);
+  const auto loaded = LoadSequence(Compute(), node_->model->config(), *manifest,
+                                   *store_, manifest->lease.id, 2000);
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   const GoldenTensors golden("smollm2/razor_compensation.safetensors");
   const auto keys = golden["compensation.k"];
