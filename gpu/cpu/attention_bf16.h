@@ -23,8 +23,9 @@
 
 namespace winnow {
 
-// A masked logit: further down than kNoMax, so that its exponential is zero
-// even where no entry has been seen, and finite, so that no clamp is needed.
+// A masked logit, after scaling: further down than kNoMax, so that its
+// exponential is zero even where no entry has been seen, and finite, so that no
+// clamp is needed.
 inline constexpr float kMaskedLogit = 2 * kNoMax;
 
 // 2^x, also for x as low as kMaskedLogit.

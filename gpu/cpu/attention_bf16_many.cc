@@ -138,19 +138,19 @@ WINNOW_AVX512_BF16 void Logits(const uint16_t* keys, int num_keys, int head_dim,
   }
 }
 
-// Masks logits of entries that a lane does not see; `first` is the index of
-// the tile's first entry.
+// Masks logits, which are not scaled yet, of entries that a lane does not see;
+// `first` is the index of the tile's first entry.
 template <int kGroups>
-WINNOW_AVX512_BF16 void MaskLogits(int first, int num_keys,
+WINNOW_AVX512_BF16 void MaskLogits(int first, int num_keys, float scale_log2,
                                    const Lanes<kGroups>& lanes) {
   constexpr int kStride = Lanes<kGroups>::kStride;
+  const __m512 masked = _mm512_set1_ps(kMaskedLogit / scale_log2);
   for (int lane = 0; lane < kStride; lane += kWidth) {
     const __m512i visible = _mm512_load_si512(lanes.visible + lane);
     for (int k = 0; k < num_keys; ++k) {
       const __mmask16 unseen =
           _mm512_cmple_epi32_mask(visible, _mm512_set1_epi32(first + k));
-      _mm512_mask_store_ps(lanes.logits + k * kStride + lane, unseen,
-                           _mm512_set1_ps(kMaskedLogit));
+      _mm512_mask_store_ps(lanes.logits + k * kStride + lane, unseen, masked);
     }
   }
 }
@@ -287,7 +287,7 @@ void Attend(const AttentionSpan& span, std::byte* scratch,
     }
     Logits(keys, count, head_dim, next, lanes);
     if (first + count > *least) {
-      MaskLogits(first, count, lanes);
+      MaskLogits(first, count, span.scale_log2, lanes);
     }
     OnlineSoftmax(count, span.scale_log2, lanes);
     AddValues(values, count, head_dim, next + span.shape.KeyBytes(), lanes);

@@ -112,6 +112,29 @@ TEST_P(AttentionParityTest, LongDecodeRowsAreMergedFromTheirParts) {
   }
 }
 
+// A row of few queries is cut along its keys: a prompt that begins just before
+// such a cut has queries that see nothing behind it.
+TEST_P(AttentionParityTest, QueriesThatSeeNothingOfAPartAreMergedToo) {
+  for (const int group : {1, 3, 5}) {
+    for (const int num_queries : {2, 5, 9}) {
+      for (const KvDtype dtype : kDtypes) {
+        for (const int last : {1, num_queries - 1}) {
+          std::vector<int> tiles(8, kBlockTokens);
+          tiles.push_back(last);
+          const AttentionSpec spec{.shape = {64, dtype},
+                                   .group = group,
+                                   .num_queries = num_queries,
+                                   .tile_counts = tiles};
+          SCOPED_TRACE(Describe(spec));
+          AttentionProblem problem(backend(), spec);
+          ExpectNear(problem.Run(backend()), problem.Expected(),
+                     Tolerance(dtype));
+        }
+      }
+    }
+  }
+}
+
 TEST_P(AttentionParityTest, LargeLogitsDoNotOverflow) {
   for (const int num_queries : {1, 20}) {
     for (const KvDtype dtype : kDtypes) {
