@@ -25,9 +25,6 @@
 #include <concepts>
 #include <cstring>
 
-#define XXH_STATIC_LINKING_ONLY  // for a state on the stack
-#include <xxhash.h>
-
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -35,6 +32,7 @@
 
 #include "cache_store/format/anchor.h"
 #include "cache_store/format/token_rows.h"
+#include "cache_store/format/xxh3.h"
 
 namespace winnow {
 namespace {

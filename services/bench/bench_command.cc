@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <iostream>
 #include <memory>
 
@@ -14,6 +13,7 @@
 #include "gpu/base/absl_string.h"
 #include "gpu/base/status.h"
 #include "gpu/cpu/cpu_count.h"
+#include "services/bench/bench_output.h"
 #include "services/bench/bench_report.h"
 #include "services/cli/commands.h"
 #include "services/cli/options.h"
@@ -29,11 +29,10 @@ struct BenchFlags {
   std::vector<std::string> sections = {"engine", "attention", "store"};
   std::string text_file;
   std::string working_set = "1GiB";
-  std::string out;
+  BenchOutput output;
   int repeats = 5;
   int64_t decode_tokens = 32;
   int wait_quiet_seconds = 0;
-  bool json = false;
 
   bool Has(std::string_view section) const {
     return std::ranges::find(sections, section) != sections.end();
@@ -213,27 +212,10 @@ absl::StatusOr<BenchReport> Measure(const BenchFlags& flags) {
   return report;
 }
 
-absl::Status RunBench(const BenchFlags& flags) {
-  std::ofstream file;  // opened first: a run of minutes must not be lost
-  if (!flags.out.empty()) {
-    file.open(flags.out, std::ios::binary | std::ios::trunc);
-    if (!file) {
-      return absl::NotFoundError(absl::StrCat(
-          "cannot write ", flags.out, "; give a path in a folder that exists"));
-    }
-  }
+absl::Status RunBench(BenchFlags& flags) {
+  WINNOW_RETURN_IF_ERROR(flags.output.Open());
   WINNOW_ASSIGN_OR_RETURN(const BenchReport report, Measure(flags));
-  const Json json = ReportJson(report);
-  std::cout << (flags.json ? Dump(json) + "\n" : ReportTable(report));
-  if (file.is_open()) {
-    file << json.dump(2, ' ', false, Json::error_handler_t::replace) << "\n";
-    file.close();
-    if (!file) {
-      return absl::ResourceExhaustedError(absl::StrCat(
-          "cannot write all of ", flags.out, "; is the disk full?"));
-    }
-  }
-  return absl::OkStatus();
+  return flags.output.Write(ReportJson(report), ReportTable(report));
 }
 
 void AddMeasurementFlags(CLI::App& command, BenchFlags& flags) {
@@ -279,22 +261,44 @@ void AddMeasurementFlags(CLI::App& command, BenchFlags& flags) {
       ->capture_default_str();
 }
 
-}  // namespace
-
-void AddBenchCommand(CLI::App& app, absl::Status& status) {
-  auto* command = app.add_subcommand(
-      "bench", "Measure speed and memory beside the machine's own roofs");
+void AddEngineBench(CLI::App& bench, absl::Status& status) {
+  auto* command = bench.add_subcommand(
+      "engine", "Each part of the engine beside the machine's own roof");
   const auto flags = std::make_shared<BenchFlags>();
   flags->model.AddTo(*command);
   AddMeasurementFlags(*command, *flags);
-  command->add_flag("--json", flags->json, "print one JSON object");
-  command->add_option("--out", flags->out, "write the JSON to a file as well")
-      ->type_name("FILE");
+  flags->output.AddTo(*command);
   command->footer(
       "Examples:\n"
       "  winnow bench --model M.gguf\n"
       "  winnow bench --model M.gguf --contexts 4096 --sections engine --json");
   command->callback([flags, &status] { status = RunBench(*flags); });
+}
+
+}  // namespace
+
+void AddBenchCommand(CLI::App& app, absl::Status& status) {
+  auto* bench = app.add_subcommand(
+      "bench", "Measure speed and memory beside the machine's own roofs");
+  bench->require_subcommand(1);
+  AddEngineBench(*bench, status);
+  AddTransferBench(*bench, status);
+  AddServeBench(*bench, status);
+  bench->footer(
+      "Without a command it is engine.\n\n"
+      "Examples:\n"
+      "  winnow bench --model M.gguf\n"
+      "  winnow bench transfer\n"
+      "  winnow bench serve --model M.gguf");
+}
+
+std::vector<std::string> WithDefaultBench(std::vector<std::string> arguments) {
+  if (!arguments.empty() && arguments[0] == "bench" &&
+      (arguments.size() == 1 ||
+       (arguments[1].starts_with("--") && arguments[1] != "--help"))) {
+    arguments.insert(arguments.begin() + 1, "engine");
+  }
+  return arguments;
 }
 
 }  // namespace winnow

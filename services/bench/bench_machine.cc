@@ -4,10 +4,12 @@
 #include <ctime>
 #include <fstream>
 #include <sstream>
+#include <utility>
 
 #include <unistd.h>
 
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 
@@ -17,7 +19,7 @@ namespace winnow {
 namespace {
 
 // Files of /proc have no size: they are read to their end.
-std::string ReadAll(const char* path) {
+std::string ReadAll(const std::string& path) {
   std::ifstream file(path);
   std::ostringstream text;
   text << file.rdbuf();
@@ -75,13 +77,14 @@ std::optional<ResidentMemory> ParseResidentMemory(std::string_view status) {
                         .file_bytes = *file};
 }
 
-absl::StatusOr<ResidentMemory> ReadResidentMemory() {
-  const auto memory = ParseResidentMemory(ReadAll("/proc/self/status"));
+absl::StatusOr<ResidentMemory> ReadResidentMemory(const std::string& pid) {
+  const std::string path = absl::StrCat("/proc/", pid, "/status");
+  const auto memory = ParseResidentMemory(ReadAll(path));
   if (!memory) {
-    return absl::UnavailableError(
-        "/proc/self/status does not say VmRSS, RssAnon and RssFile; mount "
-        "/proc "
-        "to measure resident memory");
+    return absl::UnavailableError(absl::StrCat(
+        path,
+        " does not say VmRSS, RssAnon and RssFile; mount /proc to measure "
+        "resident memory, and see that the process still runs"));
   }
   return *memory;
 }
@@ -107,8 +110,38 @@ std::optional<int64_t> ParseBusyTicks(std::string_view stat) {
   return busy;
 }
 
-LoadMeter::LoadMeter()
-    : started_(absl::Now()), own_(OwnCpuTime()), busy_ticks_(BusyTicks()) {}
+absl::Duration CpuTimeOf(int pid) {
+  const std::string stat = ReadAll(absl::StrCat("/proc/", pid, "/stat"));
+  const size_t name_end = stat.rfind(')');  // names may have anything in them
+  if (name_end == std::string::npos) {
+    return absl::ZeroDuration();
+  }
+  // state ppid pgrp session tty tpgid flags minflt cminflt majflt cmajflt
+  // utime stime
+  constexpr size_t kUser = 11;
+  const std::string fields = stat.substr(name_end + 1);
+  const std::vector<absl::string_view> words =
+      absl::StrSplit(fields, ' ', absl::SkipEmpty());
+  absl::Duration total;
+  for (const size_t field : {kUser, kUser + 1}) {
+    int64_t ticks = 0;
+    if (field < words.size() && absl::SimpleAtoi(words[field], &ticks)) {
+      total += absl::Seconds(static_cast<double>(ticks) /
+                             static_cast<double>(sysconf(_SC_CLK_TCK)));
+    }
+  }
+  return total;
+}
+
+LoadMeter::LoadMeter(std::function<absl::Duration()> children)
+    : children_(std::move(children)),
+      started_(absl::Now()),
+      own_(OwnTime()),
+      busy_ticks_(BusyTicks()) {}
+
+absl::Duration LoadMeter::OwnTime() const {
+  return OwnCpuTime() + (children_ ? children_() : absl::ZeroDuration());
+}
 
 double LoadMeter::OtherCores() const {
   const std::optional<int64_t> busy_ticks = BusyTicks();
@@ -118,7 +151,7 @@ double LoadMeter::OtherCores() const {
   }
   const double busy = static_cast<double>(*busy_ticks - *busy_ticks_) /
                       static_cast<double>(sysconf(_SC_CLK_TCK));
-  const double own = absl::ToDoubleSeconds(OwnCpuTime() - own_);
+  const double own = absl::ToDoubleSeconds(OwnTime() - own_);
   return std::max(0.0, (busy - own) / seconds);
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -22,8 +23,9 @@ struct ResidentMemory {
   uint64_t file_bytes = 0;       // RssFile: mapped files, such as the weights
 };
 
-// Unavailable where the system does not say.
-absl::StatusOr<ResidentMemory> ReadResidentMemory();
+// Unavailable where the system does not say, or there is no such process.
+absl::StatusOr<ResidentMemory> ReadResidentMemory(
+    const std::string& pid = "self");
 // From the content of /proc/self/status; nothing if a field is missing.
 std::optional<ResidentMemory> ParseResidentMemory(std::string_view status);
 
@@ -32,16 +34,24 @@ std::optional<ResidentMemory> ParseResidentMemory(std::string_view status);
 // it.  Nothing for what is not such a file.
 std::optional<int64_t> ParseBusyTicks(std::string_view stat);
 
+// User and system time of another process; zero if there is none.
+absl::Duration CpuTimeOf(int pid);
+
 // Cores that other processes kept busy, on average, since the meter was made.
 class LoadMeter {
  public:
-  LoadMeter();
+  // `children` gives the CPU time of processes that do not count as others;
+  // empty: there are none.  It outlives the meter.
+  explicit LoadMeter(std::function<absl::Duration()> children = {});
 
   // At least 0; 0 where the system does not say.  Ticks are of 10 ms: times
   // below 0.1 s tell little.
   double OtherCores() const;
 
  private:
+  absl::Duration OwnTime() const;
+
+  std::function<absl::Duration()> children_;
   absl::Time started_;
   absl::Duration own_;
   std::optional<int64_t> busy_ticks_;

@@ -1,7 +1,6 @@
 #include "services/bench/bench_raw_socket.h"
 
 #include <algorithm>
-#include <cassert>
 #include <csignal>
 #include <cstdint>
 #include <utility>
@@ -18,6 +17,7 @@
 
 #include "gpu/base/clock.h"
 #include "gpu/base/status.h"
+#include "services/bench/bench_machine.h"
 #include "services/common/frame_codec.h"
 #include "services/common/stage_timer.h"
 
@@ -150,8 +150,13 @@ RawSender::~RawSender() {
   waitpid(pid_, nullptr, 0);
 }
 
-absl::StatusOr<double> RawSender::Receive(std::span<std::byte> to, bool check) {
-  assert(to.size() <= most_bytes_);
+absl::StatusOr<double> RawSender::Receive(std::span<std::byte> to,
+                                          bool check) const {
+  if (to.size() > most_bytes_) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(to.size(), " bytes are asked of a sender of ", most_bytes_,
+                     "; start it with a larger source"));
+  }
   const uint64_t wanted = to.size();
   uint64_t checksums = 0;
   bool complete = false;
@@ -176,5 +181,7 @@ absl::StatusOr<double> RawSender::Receive(std::span<std::byte> to, bool check) {
   return static_cast<double>(wanted) /
          std::max(absl::ToDoubleSeconds(time), 1e-9);
 }
+
+absl::Duration RawSender::CpuTime() const { return CpuTimeOf(pid_); }
 
 }  // namespace winnow

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 
@@ -8,10 +9,11 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 
 namespace winnow {
 
-enum class SocketKind { kUnix, kTcp };
+enum class SocketKind : uint8_t { kUnix, kTcp };
 
 // The roof of every transfer between two processes: a child that writes to a
 // socket what it is asked for, in pieces of kPieceBytes, and does nothing
@@ -31,10 +33,14 @@ class RawSender {
   RawSender(const RawSender&) = delete;
   RawSender& operator=(const RawSender&) = delete;
 
-  // Fills `to`, at most the source's bytes.  With `check`, the checksum of a
-  // frame is computed of every piece as well.  Returns bytes a second.
-  // Unavailable if the child has gone or sends nothing for kTimeoutSeconds.
-  absl::StatusOr<double> Receive(std::span<std::byte> to, bool check);
+  // Fills `to`.  With `check`, the checksum of a frame is computed of every
+  // piece as well.  Returns bytes a second.  InvalidArgument if `to` is larger
+  // than the source; Unavailable if the child has gone or sends nothing for
+  // kTimeoutSeconds.
+  absl::StatusOr<double> Receive(std::span<std::byte> to, bool check) const;
+
+  // User and system time of the child.
+  absl::Duration CpuTime() const;
 
   static constexpr int kTimeoutSeconds = 30;
 

@@ -3,10 +3,7 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
-#include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 #include <utility>
 
 #include <fcntl.h>
@@ -16,7 +13,6 @@
 #include <unistd.h>
 
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
@@ -34,13 +30,6 @@ constexpr size_t kMostLogShown = 1000;
 
 std::string ErrorText() {
   return std::error_code(errno, std::generic_category()).message();
-}
-
-std::string ReadAll(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
 }
 
 // Settings of this process are not meant for its roles.
@@ -63,7 +52,9 @@ std::vector<char*> EnvironmentWithoutSettings() {
     _exit(127);  // it has gone before the line above
   }
   const int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
-  dup2(nothing, STDIN_FILENO);
+  if (nothing >= 0) {
+    dup2(nothing, STDIN_FILENO);
+  }
   dup2(log, STDOUT_FILENO);
   dup2(log, STDERR_FILENO);
   execve("/proc/self/exe", arguments, environment);
@@ -205,36 +196,16 @@ std::string RunningRole::LogText() const {
 }
 
 absl::StatusOr<uint64_t> RunningRole::ResidentBytes() const {
-  const auto memory =
-      ParseResidentMemory(ReadAll(absl::StrCat("/proc/", pid_, "/status")));
-  if (pid_ == 0 || !memory) {
-    return absl::UnavailableError(
-        "a role has ended while it was measured; see its log");
+  if (pid_ == 0) {
+    return absl::UnavailableError("a role has ended while it was measured");
   }
-  return memory->total_bytes;
+  WINNOW_ASSIGN_OR_RETURN(const ResidentMemory memory,
+                          ReadResidentMemory(absl::StrCat(pid_)));
+  return memory.total_bytes;
 }
 
 absl::Duration RunningRole::CpuTime() const {
-  const std::string stat = ReadAll(absl::StrCat("/proc/", pid_, "/stat"));
-  const size_t name_end = stat.rfind(')');  // names may have anything in them
-  if (pid_ == 0 || name_end == std::string::npos) {
-    return absl::ZeroDuration();
-  }
-  // state ppid pgrp session tty tpgid flags minflt cminflt majflt cmajflt
-  // utime stime
-  constexpr size_t kUser = 11;
-  const std::vector<absl::string_view> words = absl::StrSplit(
-      Absl(std::string_view(stat).substr(name_end + 1)), ' ',
-      absl::SkipEmpty());
-  absl::Duration total;
-  for (const size_t field : {kUser, kUser + 1}) {
-    int64_t ticks = 0;
-    if (field < words.size() && absl::SimpleAtoi(words[field], &ticks)) {
-      total += absl::Seconds(static_cast<double>(ticks) /
-                             static_cast<double>(sysconf(_SC_CLK_TCK)));
-    }
-  }
-  return total;
+  return pid_ == 0 ? absl::ZeroDuration() : CpuTimeOf(pid_);
 }
 
 }  // namespace winnow

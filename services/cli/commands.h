@@ -1,5 +1,8 @@
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "absl/status/status.h"
 
 #include <CLI/App.hpp>
@@ -14,6 +17,8 @@ void AddScoreCommand(CLI::App& app, absl::Status& status);
 void AddProfileCommand(CLI::App& app, absl::Status& status);
 void AddModelsCommand(CLI::App& app, absl::Status& status);
 void AddBenchCommand(CLI::App& app, absl::Status& status);
+// `arguments` of the program, where "bench" alone stands for "bench engine".
+std::vector<std::string> WithDefaultBench(std::vector<std::string> arguments);
 void AddConfigCommand(CLI::App& app, absl::Status& status);
 // serve, gateway, prefill, store and decode: return when the service has been
 // stopped.

@@ -133,7 +133,8 @@ absl::Status EndpointFlags::Check(const CLI::App& command) const {
   if (command.count("--endpoint") == 0) {
     if (command.count("--model") == 0) {
       return absl::InvalidArgumentError(
-          "--model is required; or ask a running server with --endpoint");
+          "--model is required, or --endpoint to ask a running server; see "
+          "--help");
     }
     if (command.count("--timeout") > 0) {
       return absl::InvalidArgumentError(

@@ -1,7 +1,9 @@
 // winnow: the one binary.  Parses the command line and runs a subcommand.
 
+#include <algorithm>
 #include <iostream>
 #include <string>
+#include <vector>
 
 #include "services/cli/commands.h"
 #include "services/cli/exit_code.h"
@@ -36,14 +38,15 @@ int Main(int argc, char** argv) {
   AddBenchCommand(app, status);
   AddConfigCommand(app, status);
   AddServeCommands(app, status);
+  const std::vector<std::string> arguments =
+      WithDefaultBench({argv + std::min(argc, 1), argv + argc});
   try {
-    app.parse(argc, argv);
+    app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) {
       return app.exit(error);  // --help, --version
     }
-    std::cerr << "winnow: "
-              << ExplainUsage(app, error.what(), {argv + 1, argv + argc})
+    std::cerr << "winnow: " << ExplainUsage(app, error.what(), arguments)
               << "\n";
     return kExitUsage;
   }

@@ -189,8 +189,8 @@ int NodeParts::MaxMessageBytes() const {
   const int64_t tokens = model_.model->config().context_limit;
   int64_t bytes = kRequestBytes + tokens * kBytesPerToken;
   if (role_ == Role::kServe || role_ == Role::kGateway) {
-    bytes =
-        std::max<int64_t>(bytes, settings_.max_prompt_bytes + kRequestBytes);
+    bytes = std::max(bytes, static_cast<int64_t>(settings_.max_prompt_bytes) +
+                                kRequestBytes);
   }
   return static_cast<int>(
       std::clamp<int64_t>(bytes, kMaxStoreMessageBytes, 1 << 30));

@@ -17,10 +17,10 @@
 
 #include <google/protobuf/wire_format_lite.h>
 #include <grpcpp/support/slice.h>
-#include <xxhash.h>
 
 #include "absl/strings/str_cat.h"
 
+#include "cache_store/format/xxh3.h"
 #include "gpu/base/status.h"
 
 namespace winnow {

@@ -122,7 +122,7 @@ absl::StatusOr<std::vector<ReadResult>> RemoteStore::ReadMany(
   WINNOW_RETURN_IF_ERROR(CheckCount(keys.size()));
   RemoteStoreStream stream(channel_, "/winnow.v1.CacheStoreService/Read", peer_,
                            options_.transfer_timeout);
-  RemoteStoreRead read(keys, options_.max_read_bytes);
+  RemoteStoreRead read(keys, options_.max_read_bytes, slabs_);
   const absl::Status status = read.Run(stream, lease, options_.timeout);
   integrity_failures_ += read.integrity_failures();
   WINNOW_RETURN_IF_ERROR(status);

@@ -22,6 +22,7 @@
 #include "cache_store/store/kv_store.h"
 #include "gpu/base/mutex.h"
 #include "services/common/channel.h"
+#include "services/common/remote_store_memory.h"
 #include "winnow/v1/cache_store.grpc.pb.h"
 
 namespace winnow {
@@ -93,6 +94,7 @@ class RemoteStore final : public KvStore {
   const std::string peer_;  // "the cache store at ADDRESS"
   const std::shared_ptr<grpc::Channel> channel_;
   const std::unique_ptr<v1::CacheStoreService::Stub> stub_;
+  const std::shared_ptr<SlabPool> slabs_ = SlabPool::Create();
   std::atomic<uint64_t> integrity_failures_ = 0;
 
   Mutex mutex_;

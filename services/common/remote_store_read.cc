@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 
 #include "cache_store/format/segment.h"
 #include "gpu/base/status.h"
-#include "services/common/remote_store_memory.h"
 #include "services/common/store_wire.h"
 
 namespace winnow {
@@ -45,8 +45,12 @@ grpc::ByteBuffer EncodeRequest(LeaseId lease,
 }  // namespace
 
 RemoteStoreRead::RemoteStoreRead(std::span<const SegmentKey> keys,
-                                 uint64_t max_bytes)
-    : keys_(keys), max_bytes_(max_bytes), results_(keys.size()) {}
+                                 uint64_t max_bytes,
+                                 std::shared_ptr<SlabPool> pool)
+    : keys_(keys),
+      max_bytes_(max_bytes),
+      segments_(std::move(pool)),
+      results_(keys.size()) {}
 
 absl::Status RemoteStoreRead::Run(RemoteStoreStream& stream, LeaseId lease,
                                   absl::Duration limit) {
@@ -133,7 +137,7 @@ absl::Status RemoteStoreRead::TakeSegment(const v1::ReadSegment& segment) {
         absl::StrCat("segments of more than ", max_bytes_,
                      " bytes in one read; read fewer at a time"));
   }
-  memory_ = AllocateSegment(bytes);
+  memory_ = segments_.Allocate(bytes);
   if (memory_ == nullptr) {
     return absl::ResourceExhaustedError(absl::StrCat(
         "no memory for a segment of ", bytes, " bytes; read fewer at a time"));

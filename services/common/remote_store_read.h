@@ -16,6 +16,7 @@
 #include "cache_store/format/segment_key.h"
 #include "cache_store/store/kv_store.h"
 #include "services/common/frame_codec.h"
+#include "services/common/remote_store_memory.h"
 #include "services/common/remote_store_stream.h"
 #include "winnow/v1/cache_store.pb.h"
 
@@ -30,7 +31,8 @@ namespace winnow {
 class RemoteStoreRead {
  public:
   // `keys` outlive this.
-  RemoteStoreRead(std::span<const SegmentKey> keys, uint64_t max_bytes);
+  RemoteStoreRead(std::span<const SegmentKey> keys, uint64_t max_bytes,
+                  std::shared_ptr<SlabPool> pool);
 
   // Reads all keys under `lease` through a stream that was not started.  What
   // the stream does not bring is a miss, kUnreachable or kTimeout; an error is
@@ -59,6 +61,7 @@ class RemoteStoreRead {
 
   const std::span<const SegmentKey> keys_;
   const uint64_t max_bytes_;
+  SegmentMemory segments_;
   std::vector<ReadResult> results_;
   size_t next_ = 0;     // key that is open or comes next
   uint64_t bytes_ = 0;  // of all segments so far

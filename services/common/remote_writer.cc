@@ -14,7 +14,6 @@
 #include "gpu/base/absl_string.h"
 #include "gpu/base/status.h"
 #include "services/common/frame_codec.h"
-#include "services/common/remote_store_memory.h"
 #include "services/common/retry_hint.h"
 #include "services/common/store_wire.h"
 #include "services/common/wire.h"
@@ -31,6 +30,7 @@ RemoteWriter::RemoteWriter(RemoteStore& store, std::vector<SegmentSpec> specs)
     : store_(store),
       specs_(std::move(specs)),
       slots_(specs_.size()),
+      segments_(store.slabs_),
       stream_(store.channel_, "/winnow.v1.CacheStoreService/Write", store.peer_,
               store.options_.write_timeout) {
   MutexLock lock(store_.mutex_);
@@ -88,7 +88,7 @@ absl::StatusOr<std::span<std::byte>> RemoteWriter::Allocate(size_t index) {
     return absl::FailedPreconditionError(
         absl::StrCat("segment ", index, " was allocated before"));
   }
-  slot.memory = AllocateSegment(specs_[index].bytes);
+  slot.memory = segments_.Allocate(specs_[index].bytes);
   if (slot.memory == nullptr) {
     return absl::ResourceExhaustedError(absl::StrCat(
         "no memory for a segment of ", specs_[index].bytes, " bytes"));
@@ -201,7 +201,7 @@ absl::Status RemoteWriter::Broken() {
 }
 
 absl::Status RemoteWriter::NotTaken() {
-  const absl::Status status = Broken();
+  absl::Status status = Broken();
   switch (status.code()) {
     case absl::StatusCode::kResourceExhausted:
       if (RetryHint(status).has_value()) {
@@ -213,7 +213,7 @@ absl::Status RemoteWriter::NotTaken() {
     case absl::StatusCode::kDataLoss:
       return absl::AbortedError(
           absl::StrCat(store_.peer_, " did not get what was sent (",
-                       Absl(status.message()), "); prefill again"));
+                       status.message(), "); prefill again"));
     default:
       return status;
   }

@@ -15,6 +15,7 @@
 #include "cache_store/store/kv_store.h"
 #include "gpu/base/mutex.h"
 #include "services/common/remote_store.h"
+#include "services/common/remote_store_memory.h"
 #include "services/common/remote_store_stream.h"
 
 namespace winnow {
@@ -63,6 +64,7 @@ class RemoteWriter final : public ContextWriter {
   RemoteStore& store_;
   const std::vector<SegmentSpec> specs_;
   std::vector<Slot> slots_;
+  SegmentMemory segments_;
   bool ended_ = false;  // committed or failed
   // A call is about to send: KeepAlive need not, nor wait for it.
   std::atomic<bool> busy_ = false;

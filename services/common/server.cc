@@ -15,6 +15,9 @@
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server_builder.h>
 #include <sys/stat.h>
+#if __has_include(<google/protobuf/stubs/logging.h>)
+#include <google/protobuf/stubs/logging.h>
+#endif
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -22,6 +25,7 @@
 
 #include "gpu/base/status.h"
 #include "services/common/listen_address.h"
+#include "services/common/log.h"
 
 namespace winnow {
 namespace {
@@ -115,9 +119,24 @@ void Configure(const ServerOptions& options, grpc::ServerBuilder& builder) {
   builder.SetResourceQuota(quota);
 }
 
+#if __has_include(<google/protobuf/stubs/logging.h>)
+// Protobuf would write lines of its own to stderr, one for each message of a
+// caller that is no UTF-8.  Later versions log through Abseil.
+void LogProtobuf(google::protobuf::LogLevel level, const char* /*file*/,
+                 int /*line*/, const std::string& message) {
+  const LogField field = {"text", message};
+  Log(level == google::protobuf::LOGLEVEL_FATAL ? LogLevel::kError
+                                                : LogLevel::kDebug,
+      "protobuf", {&field, 1});
+}
+#endif
+
 // gRPC takes plugins for the next builder of the process, once for all.
 void EnablePlugins() {
   static const bool kDone = [] {
+#if __has_include(<google/protobuf/stubs/logging.h>)
+    google::protobuf::SetLogHandler(&LogProtobuf);
+#endif
     grpc::EnableDefaultHealthCheckService(true);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     return true;

@@ -88,7 +88,7 @@ const SettingSpec kRegistry[] = {
      "requests that wait to be admitted; 0: none waits", 0, 65536},
     {"max-prompt-bytes", &S::max_prompt_bytes, kGateway, "64MiB",
      "bytes of a request's text", 1, 1024 * kMiB},
-    {"max-tokens-limit", &S::max_tokens_limit, kGateway | kDecode, "8192",
+    {"max-tokens-limit", &S::max_tokens_limit, kGateway, "8192",
      "tokens that a request may ask for", 1, 1 << 24},
     {"max-streams", &S::max_streams, kAll, "256",
      "calls served at the same time", 1, 65536},

@@ -97,7 +97,9 @@ absl::Status DecodePipeline::Check(const DecodeRequest& request) const {
       !std::ranges::all_of(request.forced, in_vocabulary) ||
       !std::ranges::all_of(manifest.recent_ids, in_vocabulary)) {
     return absl::InvalidArgumentError(absl::StrCat(
-        "a token id is not in the vocabulary of ", model_.config().vocabulary));
+        "an id of first_token, forced or manifest.recent_ids is not in the "
+        "vocabulary of ",
+        model_.config().vocabulary));
   }
   if (!request.forced.empty() &&
       std::ssize(request.forced) != request.max_tokens) {
@@ -105,9 +107,12 @@ absl::Status DecodePipeline::Check(const DecodeRequest& request) const {
         absl::StrCat(request.forced.size(), " forced tokens were given for ",
                      request.max_tokens, " steps"));
   }
+  if (request.max_tokens < 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "max_tokens is ", request.max_tokens, "; it must be at least 0"));
+  }
   const int64_t limit = model_.config().context_limit;
-  if (request.max_tokens < 0 ||
-      request.max_tokens > limit - manifest.num_tokens) {
+  if (request.max_tokens > limit - manifest.num_tokens) {
     return absl::OutOfRangeError(absl::StrCat(
         manifest.num_tokens, " tokens are cached and ", request.max_tokens,
         " more were asked for; the model's limit is ", limit));

@@ -41,7 +41,7 @@ class DrainTest(winnow_cluster.ClusterTest):
             winnow_cluster.stubs().generation.GenerateRequest(prompt="Hi"),
             timeout=20,
         )
-        error = self.refused(lambda: list(late))
+        error = self.rpc_error(lambda: list(late))
         self.assertEqual(error.code(), grpc.StatusCode.UNAVAILABLE)
         self.assertIn("draining", error.details())
 
@@ -59,7 +59,7 @@ class DrainTest(winnow_cluster.ClusterTest):
         began = time.monotonic()
         self.assertEqual(server.stop(), -signal.SIGTERM)
         self.assertLess(time.monotonic() - began, 5)
-        error = self.refused(lambda: list(running))
+        error = self.rpc_error(lambda: list(running))
         self.assertEqual(error.code(), grpc.StatusCode.UNAVAILABLE)
 
     def testTheDrainHasALimit(self):
@@ -67,7 +67,7 @@ class DrainTest(winnow_cluster.ClusterTest):
         running = self.begin(server, 4000)
         began = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
-        error = self.refused(lambda: list(running))
+        error = self.rpc_error(lambda: list(running))
         self.assertIn(
             error.code(),
             (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED),

@@ -6,7 +6,6 @@ import sys
 import time
 
 import grpc
-import winnow_cli
 import winnow_cluster
 
 ROLES = ("store", "prefill", "decode", "gateway")
@@ -32,7 +31,7 @@ def items(count):
     return " ".join(f"Item {i} is number {i * 37 % 100}." for i in range(count))
 
 
-SHORT = items(150)  # about 1,550 tokens
+SHORT = items(110)  # about 1,150 tokens, so that razor drops some
 LONG = items(600)  # about 6,300 tokens: seconds of prefill
 
 
@@ -73,18 +72,22 @@ class FaultTest(winnow_cluster.ClusterTest):
         store=(),
         prefill=(),
         decode=(),
+        gateway=(),
         prefill_store=None,
         decode_store=None,
+        lease_ttl="4s",
     ):
         """Starts all four; `..._store` is where a role finds the store."""
         here = self.socket("store")
+        ttl = ("--lease-ttl", lease_ttl)
         self.launch("store", *store)
-        self.launch("prefill", "--store", prefill_store or here, *prefill)
-        self.launch("decode", "--store", decode_store or here, *decode)
+        self.launch("prefill", "--store", prefill_store or here, *ttl, *prefill)
+        self.launch("decode", "--store", decode_store or here, *ttl, *decode)
         self.launch(
             *("gateway", "--store", here),
             *("--prefill", self.prefill.address),
             *("--decode", self.decode.address),
+            *gateway,
         )
 
     def restart(self, role):
@@ -190,15 +193,26 @@ class FaultTest(winnow_cluster.ClusterTest):
         self.assertEqual(len(hints), 1, error)
         self.assertGreater(int(hints[0]), 0)
 
+    def store_stub(self):
+        """Of a channel of its own: the store may be another one by now."""
+        return self.wire.store_rpc.CacheStoreServiceStub(
+            self.channel(self.store.address)
+        )
+
     def stats(self):
-        channel = grpc.insecure_channel(self.store.address)
-        try:
-            stub = self.wire.store_rpc.CacheStoreServiceStub(channel)
-            return stub.GetStats(
-                self.wire.store.GetStatsRequest(), timeout=10
-            )
-        finally:
-            channel.close()
+        return self.store_stub().GetStats(
+            self.wire.store.GetStatsRequest(), timeout=10
+        )
+
+    def empty_the_store(self):
+        stub = self.store_stub()
+        listed = stub.List(self.wire.store.ListRequest(), timeout=10)
+        stub.Remove(
+            self.wire.store.RemoveRequest(
+                keys=[segment.key for segment in listed.segments]
+            ),
+            timeout=10,
+        )
 
     def left_behind(self):
         """Everything that is not back to nothing, by name."""

@@ -2,6 +2,7 @@
 tokens as without the fault, or a clear failure; never other tokens."""
 import fault_cluster
 import fault_proxy
+import frame_faults
 import grpc
 import winnow_cli
 
@@ -9,39 +10,38 @@ ABORTED = grpc.StatusCode.ABORTED
 REBUILT = "winnow_gateway_recomputed_prefills_total"
 # Faults of a Read, and the reason of the miss that they become.
 READ_FAULTS = [
-    (fault_proxy.flip_byte, "corrupt"),
-    (fault_proxy.flip_byte_and_seal, "corrupt"),
-    (fault_proxy.swap_contents, "identity"),
-    (fault_proxy.truncate, "unreachable"),
-    (fault_proxy.truncate_and_seal, "unreachable"),
-    (fault_proxy.too_many_bytes, "unreachable"),
-    (fault_proxy.wrong_segment, "unreachable"),
-    (fault_proxy.wrong_offset, "unreachable"),
-    (fault_proxy.huge_frame, "unreachable"),
-    (fault_proxy.huge_segment, "unreachable"),
-    (fault_proxy.reorder, "unreachable"),
-    (fault_proxy.repeat, "unreachable"),
-    (fault_proxy.cut, "unreachable"),
-    (fault_proxy.break_off, "unreachable"),
+    (frame_faults.flip_byte, "corrupt"),
+    (frame_faults.flip_byte_and_seal, "corrupt"),
+    (frame_faults.swap_contents, "identity"),
+    (frame_faults.truncate, "unreachable"),
+    (frame_faults.truncate_and_seal, "unreachable"),
+    (frame_faults.too_many_bytes, "unreachable"),
+    (frame_faults.wrong_segment, "unreachable"),
+    (frame_faults.wrong_offset, "unreachable"),
+    (frame_faults.huge_frame, "unreachable"),
+    (frame_faults.huge_segment, "unreachable"),
+    (frame_faults.reorder, "unreachable"),
+    (frame_faults.repeat, "unreachable"),
+    (frame_faults.cut, "unreachable"),
+    (frame_faults.break_off, "unreachable"),
 ]
 # Faults of a Write, and where the store counts them.
 REFUSED = "winnow_store_frames_refused_total"
+DAMAGED = "winnow_store_integrity_failures_total"
+ENDED = "winnow_rpc_requests_total"
 WRITE_FAULTS = [
-    (fault_proxy.flip_byte, REFUSED, "checksum"),
-    (
-        fault_proxy.flip_byte_and_seal,
-        "winnow_store_integrity_failures_total",
-        None,
-    ),
-    (fault_proxy.swap_contents, "winnow_store_integrity_failures_total", None),
-    (fault_proxy.truncate, REFUSED, "checksum"),
-    (fault_proxy.truncate_and_seal, REFUSED, "order"),
-    (fault_proxy.too_many_bytes, REFUSED, "order"),
-    (fault_proxy.wrong_segment, REFUSED, "order"),
-    (fault_proxy.wrong_offset, REFUSED, "order"),
-    (fault_proxy.huge_frame, REFUSED, "size"),
-    (fault_proxy.reorder, REFUSED, "order"),
-    (fault_proxy.repeat, REFUSED, "order"),
+    (frame_faults.flip_byte, REFUSED, {"reason": "checksum"}),
+    (frame_faults.flip_byte_and_seal, DAMAGED, {}),
+    (frame_faults.swap_contents, DAMAGED, {}),
+    (frame_faults.truncate, REFUSED, {"reason": "checksum"}),
+    (frame_faults.truncate_and_seal, REFUSED, {"reason": "protocol"}),
+    (frame_faults.too_many_bytes, REFUSED, {"reason": "protocol"}),
+    (frame_faults.wrong_segment, REFUSED, {"reason": "protocol"}),
+    (frame_faults.wrong_offset, REFUSED, {"reason": "protocol"}),
+    # gRPC refuses it, before there is a frame: to the store the stream ends.
+    (frame_faults.huge_frame, ENDED, {"method": "Write", "code": "CANCELLED"}),
+    (frame_faults.reorder, REFUSED, {"reason": "protocol"}),
+    (frame_faults.repeat, REFUSED, {"reason": "protocol"}),
 ]
 
 
@@ -54,8 +54,8 @@ class FrameFaultTest(fault_cluster.FaultTest):
         )
         self.addCleanup(self.broken.close)
         self.launch_all(
-            prefill=("--lease-ttl", "10s", "--store-deadline", "2s"),
-            decode=("--lease-ttl", "10s", "--store-deadline", "2s"),
+            prefill=("--store-deadline", "2s"),
+            decode=("--store-deadline", "2s"),
             **{f"{role}_store": listen for role in roles if roles[role]},
         )
 
@@ -97,7 +97,7 @@ class FrameFaultTest(fault_cluster.FaultTest):
 
     def testReadsThatAreAlwaysDamagedFailClearly(self):
         self.proxy(decode=True)
-        self.broken.arm("Read", fault_proxy.flip_byte, times=100)
+        self.broken.arm("Read", frame_faults.flip_byte, times=100)
         error = self.fails([ABORTED], self.ask, 30)
         self.assertIn("prefill", error.details())
         self.assertEqual(self.broken.fired["flip_byte"], 2)
@@ -122,16 +122,15 @@ class FrameFaultTest(fault_cluster.FaultTest):
 
     def testDamagedWritesOfPrefillAreNeverServed(self):
         self.proxy(prefill=True)
-        for number, (fault, family, reason) in enumerate(WRITE_FAULTS):
+        expected = self.expected_ids()
+        for fault, family, labels in WRITE_FAULTS:
             with self.subTest(fault=fault.__name__):
-                # A context that the store does not have.
-                context = f"List {number}. {fault_cluster.SHORT}"
-                labels = {} if reason is None else {"reason": reason}
+                self.empty_the_store()
                 before = self.store.metric(family, **labels)
                 self.broken.arm("Write", fault)
-                answer = self.ask(context)
+                answer = self.ask()
                 self.assertEqual(self.broken.fired[fault.__name__], 1)
-                self.assertEqual(answer.ids, self.expected_ids(context))
+                self.assertEqual(answer.ids, expected)
                 self.assertEqual(answer.finished.usage.prefills, 2)
                 self.assertEqual(
                     self.store.metric(family, **labels), before + 1
@@ -140,22 +139,35 @@ class FrameFaultTest(fault_cluster.FaultTest):
 
     def testAWriteThatIsAlwaysDamagedLeavesNothing(self):
         self.proxy(prefill=True)
-        self.broken.arm("Write", fault_proxy.flip_byte, times=100)
+        self.broken.arm("Write", frame_faults.flip_byte, times=100)
         self.fails([ABORTED, grpc.StatusCode.UNAVAILABLE], self.ask, 30)
         self.assert_nothing_left()
         stats = self.stats()
         self.assertEqual((stats.segments, stats.used_bytes), (0, 0))
 
-    def testAReadThatStallsEndsInTime(self):
+    def testAReadThatStallsIsAskedForAgain(self):
         self.proxy(decode=True)
+        expected = self.expected_ids()
         self.broken.arm("Read", self.broken.stall)
+        answer = self.ask()
+        self.assertTrue(self.broken.stalled.is_set())
+        self.assertEqual(answer.ids, expected)
+        self.assertEqual(answer.finished.usage.prefills, 2)
+        self.assertEqual(
+            self.decode.metric("winnow_decode_misses_total", reason="timeout"),
+            1,
+        )
+        self.assert_nothing_left()
+
+    def testReadsThatAlwaysStallEndAtTheDeadline(self):
+        self.proxy(decode=True)
+        self.ask()  # prefill is quick from now on
+        self.broken.arm("Read", self.broken.stall, times=100)
         error = self.fails(
-            [grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE],
-            lambda: self.ask(timeout=4),
-            6,
+            [grpc.StatusCode.DEADLINE_EXCEEDED], lambda: self.ask(timeout=3), 4
         )
         self.assertTrue(self.broken.stalled.is_set(), error)
-        self.assert_nothing_left(timeout_s=15)
+        self.assert_nothing_left()
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ class StoreFaultTest(fault_cluster.FaultTest):
             return False
 
     def testStoreThatIsFull(self):
-        self.launch_all(store=("--store-size", "4MiB"))
+        self.launch_all(store=("--store-size", "6MiB"))
         error = self.fails([RESOURCE_EXHAUSTED], self.ask, 10)
         self.assert_hint(error)
         self.assertIn("bytes", error.details())
@@ -53,9 +53,7 @@ class StoreFaultTest(fault_cluster.FaultTest):
         self.assert_nothing_left()
 
     def testStoreFullOfLeasesHasRoomWhenTheyEnd(self):
-        self.launch_all(
-            store=("--store-size", "20MiB"), prefill=("--lease-ttl", "3s")
-        )
+        self.launch_all(store=("--store-size", "20MiB"))
         first = self.start_prefill().result()  # 14 MiB, leased
         error = self.fails(
             [RESOURCE_EXHAUSTED], self.start_prefill(salt=41).result, 10
@@ -78,9 +76,7 @@ class StoreFaultTest(fault_cluster.FaultTest):
         self.assert_nothing_left()
 
     def testStoreThatIsSlowerThanTheDeadline(self):
-        self.launch_all(
-            prefill=("--store-deadline", "5s"), decode=("--lease-ttl", "5s")
-        )
+        self.launch_all(prefill=("--store-deadline", "5s"))
         expected = self.expected_ids()
         self.store.pause()
         self.fails(
@@ -167,7 +163,7 @@ class StoreFaultTest(fault_cluster.FaultTest):
         self.fails([ABORTED, UNAVAILABLE], asking.result, 15)
         self.launch("store")
         self.eventually(self.answers)
-        self.assert_nothing_left(timeout_s=130)
+        self.assert_nothing_left()
 
 
 if __name__ == "__main__":

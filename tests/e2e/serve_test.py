@@ -39,7 +39,7 @@ class StandardServiceTest(ServeTest):
                 standard_services.SERVING,
                 name,
             )
-        error = self.refused(
+        error = self.rpc_error(
             lambda: standard_services.health(channel, "winnow.v1.Nothing")
         )
         self.assertEqual(error.code(), grpc.StatusCode.NOT_FOUND)
@@ -100,7 +100,7 @@ class RequestIdTest(ServeTest):
             metadata=[("x-request-id", "wrong-1")],
             timeout=20,
         )
-        error = self.refused(lambda: list(call))
+        error = self.rpc_error(lambda: list(call))
         self.assertEqual(error.code(), grpc.StatusCode.INVALID_ARGUMENT)
         self.assertIn(
             ("x-request-id", "wrong-1"), [*call.initial_metadata()]
@@ -178,7 +178,7 @@ class DeadlineTest(ServeTest):
     def expect_late(self, server, request, timeout_s, at_least, at_most):
         began = time.monotonic()
         stream = self.generation(server).Generate(request, timeout=timeout_s)
-        error = self.refused(lambda: list(stream))
+        error = self.rpc_error(lambda: list(stream))
         self.assertEqual(error.code(), DEADLINE_EXCEEDED)
         took = time.monotonic() - began
         self.assertGreaterEqual(took, at_least)

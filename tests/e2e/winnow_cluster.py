@@ -125,7 +125,8 @@ class Role:
 
     def families(self):
         """The name and type of every family, those of the library left out."""
-        found = re.findall(r"^# TYPE (\w+) (\w+)$", self.scrape(), re.MULTILINE)
+        types_of = re.compile(r"^# TYPE (\w+) (\w+)$", re.MULTILINE)
+        found = types_of.findall(self.scrape())
         return {pair for pair in found if not pair[0].startswith("exposer_")}
 
     def open_files(self):
@@ -165,7 +166,7 @@ class Role:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-            raise AssertionError(f"did not stop in {timeout_s} s: {self.text()}")
+            raise AssertionError(f"runs after {timeout_s} s: {self.text()}")
         self._reader.join(10)
         self.process.stderr.close()
         return code
@@ -228,7 +229,7 @@ class ClusterTest(winnow_cli.WinnowTest):
             self.channel(role.address)
         )
 
-    def refused(self, call):
+    def rpc_error(self, call):
         """The error that `call()` must raise."""
         with self.assertRaises(grpc.RpcError) as raised:
             call()
