@@ -1,4 +1,5 @@
 // `winnow bench transfer` and `winnow bench serve`.
+#include <filesystem>
 #include <iostream>
 #include <memory>
 
@@ -13,6 +14,7 @@
 #include "services/bench/bench_serve.h"
 #include "services/bench/bench_services_report.h"
 #include "services/bench/bench_transfer.h"
+#include "services/common/allocator.h"
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
 
@@ -51,6 +53,7 @@ void Progress(std::string_view text) {
 }
 
 absl::Status RunTransfer(ServicesFlags& flags) {
+  KeepLargeBlocks();  // as a decode role does
   WINNOW_RETURN_IF_ERROR(flags.output.Open());
   TransferBenchOptions options;
   options.repeats = flags.rounds;
@@ -112,7 +115,7 @@ absl::Status RunServe(ServicesFlags& flags) {
   WINNOW_ASSIGN_OR_RETURN(const ServeReport report, BenchServe(options));
   Json json = RunJson();
   json["quick"] = flags.quick;
-  json["model"] = flags.model;
+  json["model"] = std::filesystem::path(flags.model).filename().string();
   json["cores"] = UsableCpuCount();
   json.update(ServeJson(report));
   return flags.output.Write(json, ServeTable(report));

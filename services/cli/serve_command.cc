@@ -3,7 +3,6 @@
 #include <iostream>
 #include <memory>
 
-#include <malloc.h>
 #include <pthread.h>
 #include <unistd.h>
 
@@ -14,6 +13,7 @@
 #include "services/cli/commands.h"
 #include "services/cli/node.h"
 #include "services/cli/role_flags.h"
+#include "services/common/allocator.h"
 #include "services/common/log.h"
 
 namespace winnow {
@@ -59,17 +59,6 @@ int WaitForSignal(const sigset_t& signals) {
   while (sigwait(&signals, &signal) != 0) {
   }
   return signal;
-}
-
-// gRPC allocates and frees a megabyte for every frame that it receives.  By
-// default glibc maps and unmaps it each time, and clearing the fresh pages
-// takes a third of the time of a pull; here such pieces stay with the process,
-// and the top of the heap goes back only beyond kKeptHeap.
-void KeepLargeBlocks() {
-  constexpr int kLargestBlock = 32 << 20;
-  constexpr int kKeptHeap = 64 << 20;
-  mallopt(M_MMAP_THRESHOLD, kLargestBlock);
-  mallopt(M_TRIM_THRESHOLD, kKeptHeap);
 }
 
 absl::Status RunRole(Role role, const RoleFlags& flags) {
