@@ -22,7 +22,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   for (uint8_t i = 0; i < 3; ++i) {
     keys[i].bytes[0] = i;
   }
-  winnow::RemoteStoreRead read(keys, 1 << 20);
+  static const auto kPool = winnow::SlabPool::Create();
+  winnow::RemoteStoreRead read(keys, 1 << 20, kPool);
   while (size >= 2) {
     const size_t length =
         std::min<size_t>(size - 2, bytes[0] | size_t{bytes[1]} << 8);
