@@ -1,7 +1,5 @@
 #include "services/common/miss_status.h"
 
-#include <string>
-
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 
@@ -18,8 +16,8 @@ absl::Status MissStatus(MissReason reason, std::string_view what) {
   absl::Status status = absl::AbortedError(
       absl::StrCat("the store no longer has ", Absl(what), " (",
                    Absl(MissReasonName(reason)), "); prefill it again"));
-  status.SetPayload(kPayload,
-                    absl::Cord(std::string(1, static_cast<char>(reason))));
+  const auto byte = static_cast<char>(reason);
+  status.SetPayload(kPayload, absl::Cord(absl::string_view(&byte, 1)));
   return status;
 }
 

@@ -18,9 +18,10 @@ constexpr size_t kMaxDigits = 8;  // of an hour in milliseconds, and more
 
 void SetRetryHint(absl::Status& status, absl::Duration after) {
   const absl::Duration rounded = absl::Ceil(after, absl::Milliseconds(1));
-  status.SetPayload(
-      kPayloadUrl,
-      absl::Cord(absl::StrCat(absl::ToInt64Milliseconds(rounded))));
+  const std::string text = absl::StrCat(absl::ToInt64Milliseconds(rounded));
+  // Not Cord(std::string): Clang and the prebuilt library mangle that template
+  // differently.
+  status.SetPayload(kPayloadUrl, absl::Cord(absl::string_view(text)));
 }
 
 std::optional<absl::Duration> RetryHint(const absl::Status& status) {
