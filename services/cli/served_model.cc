@@ -71,8 +71,8 @@ absl::StatusOr<CacheIdentity> ServedModel::Identity(KvDtype dtype) const {
                        .tenant_salt = ""};
 }
 
-absl::StatusOr<ServedModel> LoadServedModel(
-    const std::string& path, const std::string& profile_path) {
+absl::StatusOr<ServedModel> LoadServedModel(const std::string& path,
+                                            const std::string& profile_path) {
   ServedModel loaded;
   loaded.name = NameOf(path);
   WINNOW_ASSIGN_OR_RETURN(loaded.model, OpenModel(path));

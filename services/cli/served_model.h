@@ -35,7 +35,7 @@ struct ServedModel {
 //
 // Errors of OpenModel and LoadHeadProfile; NotFound if the model has no
 // tokenizer; FailedPrecondition if the profile is of another model.
-absl::StatusOr<ServedModel> LoadServedModel(
-    const std::string& path, const std::string& profile_path);
+absl::StatusOr<ServedModel> LoadServedModel(const std::string& path,
+                                            const std::string& profile_path);
 
 }  // namespace winnow

@@ -18,8 +18,8 @@ namespace winnow {
 class SlabPool : public std::enable_shared_from_this<SlabPool> {
  public:
   static constexpr size_t kSlabBytes = size_t{32} << 20;
-  // When nobody uses them: a context of 256 MiB is then received into pages that
-  // are there already (42 % of a plain UNIX socket; 35 % without).
+  // When nobody uses them: a context of 256 MiB is then received into pages
+  // that are there already (42 % of a plain UNIX socket; 35 % without).
   static constexpr size_t kKeptSlabs = 9;
 
   static std::shared_ptr<SlabPool> Create();

@@ -10,8 +10,8 @@
 #include "cache_store/format/token_rows.h"
 #include "gpu/base/absl_string.h"
 #include "gpu/base/status.h"
-#include "services/common/miss_status.h"
 #include "services/common/cache_sequence.h"
+#include "services/common/miss_status.h"
 
 namespace winnow {
 namespace {
@@ -147,8 +147,8 @@ class Loader {
 };
 
 absl::Status LostSegment(const ManifestSegment& segment, MissReason reason) {
-  return MissStatus(reason, absl::StrCat("segment ",
-                                         segment.key.ToHex().substr(0, 16)));
+  return MissStatus(
+      reason, absl::StrCat("segment ", segment.key.ToHex().substr(0, 16)));
 }
 
 }  // namespace
