@@ -1,6 +1,7 @@
 #include "gpu/cpu/attention.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -10,6 +11,7 @@
 #include <span>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 
 #include "gpu/base/status.h"
@@ -162,6 +164,7 @@ struct CpuAttention::State {
   const CpuLevel level;
   const AttentionKernels float32;
   AttentionPlan plan;
+  std::atomic<int64_t> next_task = 0;
   GrowingBuffer split_memory;  // partial results of rows that are split
   std::vector<Workspace> workspaces;
   std::vector<MassBlock> mass_blocks;
@@ -179,31 +182,68 @@ struct CpuAttention::State {
                : float32.attention;
   }
 
+  int64_t ClaimTask() {
+    return next_task.fetch_add(1, std::memory_order_relaxed);
+  }
+  // Does tasks until none is left.
+  void RunTasks(const AttentionArgs& args, float* split_partials,
+                Workspace& workspace);
+  // `next_tile` is AttentionSpan's.
   void RunTask(const AttentionArgs& args, const AttentionTask& task,
-               float* split_partials, Workspace& workspace) const;
+               absl::FunctionRef<const void*()> next_tile,
+               float* split_partials, Workspace& workspace);
   void MergeSplit(const AttentionArgs& args, const SplitRow& split,
                   float* split_partials) const;
   void RunMassBlock(const AttentionMassArgs& args, const MassBlock& block,
                     Workspace& workspace, double* block_masses) const;
 };
 
+// A thread claims its next task when the last tile of the present one begins,
+// and no earlier: another one could be idle before.
+void CpuAttention::State::RunTasks(const AttentionArgs& args,
+                                   float* split_partials,
+                                   Workspace& workspace) {
+  const int64_t count = std::ssize(plan.tasks);
+  int64_t index = ClaimTask();
+  while (index < count) {
+    int64_t next = -1;
+    const auto next_tile = [&]() -> const void* {
+      next = ClaimTask();
+      if (next >= count || plan.tasks[next].num_tiles == 0) {
+        return nullptr;
+      }
+      const AttentionTask& task = plan.tasks[next];
+      return args.rows[task.row].tiles[task.first_tile].tile;
+    };
+    RunTask(args, plan.tasks[index], next_tile, split_partials, workspace);
+    index = next < 0 ? ClaimTask() : next;
+  }
+}
+
 void CpuAttention::State::RunTask(const AttentionArgs& args,
                                   const AttentionTask& task,
-                                  float* split_partials,
-                                  Workspace& workspace) const {
+                                  absl::FunctionRef<const void*()> next_tile,
+                                  float* split_partials, Workspace& workspace) {
   const int head_dim = args.tile.head_dim;
-  const bool split = task.partial >= 0;
+  const bool split = task.split >= 0;
   float* memory =
       split ? split_partials + task.partial
             : reinterpret_cast<float*>(workspace.partial.Get(
                   sizeof(float) * PartialFloats(kMaxLanes, head_dim)));
   const AttentionPartial partial = PartialAt(memory, task.num_lanes);
+  AttentionSpan span = TaskSpan(args, task);
+  span.next_tile = &next_tile;
   KernelFor(args.tile.dtype)(
-      TaskSpan(args, task),
-      workspace.scratch.Get(AttentionScratchBytes(head_dim)), partial);
+      span, workspace.scratch.Get(AttentionScratchBytes(head_dim)), partial);
   if (!split) {
     Finish(args, args.rows[task.row], {&partial, 1}, task.first_lane,
            task.num_lanes);
+    return;
+  }
+  SplitRow& row = plan.splits[task.split];
+  if (std::atomic_ref(row.num_missing)
+          .fetch_sub(1, std::memory_order_acq_rel) == 1) {
+    MergeSplit(args, row, split_partials);
   }
 }
 
@@ -261,18 +301,12 @@ absl::Status CpuAttention::Attention(const AttentionArgs& args) {
   PlanAttention(args, state.plan);
   auto* split_partials = reinterpret_cast<float*>(
       state.split_memory.Get(sizeof(float) * state.plan.partial_floats));
-  const auto& tasks = state.plan.tasks;
-  state.pool.ParallelFor(static_cast<int64_t>(tasks.size()), [&](int64_t index,
-                                                                 int thread) {
-    state.RunTask(args, tasks[index], split_partials, state.workspaces[thread]);
+  state.next_task.store(0, std::memory_order_relaxed);
+  const int64_t num_runs =
+      std::min<int64_t>(state.pool.num_threads(), std::ssize(state.plan.tasks));
+  state.pool.ParallelFor(num_runs, [&](int64_t, int thread) {
+    state.RunTasks(args, split_partials, state.workspaces[thread]);
   });
-  const auto& splits = state.plan.splits;
-  if (!splits.empty()) {
-    state.pool.ParallelFor(
-        static_cast<int64_t>(splits.size()), [&](int64_t index, int) {
-          state.MergeSplit(args, splits[index], split_partials);
-        });
-  }
   return absl::OkStatus();
 }
 

@@ -70,9 +70,9 @@ inline void Prefetch(const std::byte* address, size_t bytes) {
 void Bfloat16AttentionManyLanes(const AttentionSpan& span, std::byte* scratch,
                                 const AttentionPartial& partial);
 
-// Up to kFewLanes lanes, as in decode: dot products along the keys' and
-// values' own layout, at the speed of memory.
-inline constexpr int kFewLanes = 8;
+// Up to kFewLanes lanes, as in decode: a vector holds four queries, and a load
+// of a tile serves all of them; at the speed of memory.
+inline constexpr int kFewLanes = 16;
 void Bfloat16AttentionFewLanes(const AttentionSpan& span, std::byte* scratch,
                                const AttentionPartial& partial);
 

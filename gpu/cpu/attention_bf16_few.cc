@@ -1,259 +1,221 @@
-// Attention with AVX512_BF16 for few queries, as in decode.
-//
-// A key is a run of dimensions and so is a query: 32 products an instruction,
-// summed over the lanes 16 keys at a time.  A value group is a run of 32
-// tokens for each dimension and so are the probabilities; those products stay
-// spread over 16 lanes until the last tile.  Every tile is walked front to
-// back while the next one is fetched.
+// Attention with AVX512_BF16 for few queries, as in decode: four lanes a vector
+// (attention_bf16_quads.h).  Each half of a tile is fetched while the one
+// before it is worked on, at an even pace: the hardware's prefetcher does not
+// follow reads of several keys at once.
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
-#include "gpu/base/bfloat16.h"
 #include "gpu/cpu/attention_bf16.h"
+#include "gpu/cpu/attention_bf16_quads.h"
 
 namespace winnow {
+namespace quads {
 namespace {
 
-constexpr int kWidth = 16;      // floats of a vector
-constexpr int kPairWidth = 32;  // bfloat16 of a vector
-constexpr int kMaxChunks = 256 / kPairWidth;
-constexpr int kLaneBlock = 4;  // lanes whose vectors stay in registers
-constexpr int kVectors = kBlockTokens / kWidth;
-
-struct Lane {
-  alignas(64) uint16_t query[kMaxChunks * kPairWidth];  // zero-padded
-  alignas(64) float logits[kBlockTokens];
-  alignas(64) uint16_t probabilities[kBlockTokens];
-  alignas(64) float sum[kWidth];  // spread
-  alignas(64) float rescale[kWidth];
-  float max;
-};
-
-// Vector i of the result is the sum over the lanes of sums[i].
-WINNOW_AVX512_BF16_INLINE __m512 SumAcross(const __m512 (&sums)[kWidth]) {
-  __m512 twos[8];
-#pragma GCC unroll 8
-  for (int i = 0; i < 8; ++i) {
-    twos[i] = _mm512_add_ps(_mm512_unpacklo_ps(sums[2 * i], sums[2 * i + 1]),
-                            _mm512_unpackhi_ps(sums[2 * i], sums[2 * i + 1]));
-  }
-  __m512 fours[4];
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    const __m512d a = _mm512_castps_pd(twos[2 * i]);
-    const __m512d b = _mm512_castps_pd(twos[2 * i + 1]);
-    fours[i] = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)),
-                             _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
-  }
-  __m512 eights[2];
-#pragma GCC unroll 2
-  for (int i = 0; i < 2; ++i) {
-    const __m512 a = fours[2 * i];
-    const __m512 b = fours[2 * i + 1];
-    eights[i] = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88),
-                              _mm512_shuffle_f32x4(a, b, 0xdd));
-  }
-  return _mm512_add_ps(_mm512_shuffle_f32x4(eights[0], eights[1], 0x88),
-                       _mm512_shuffle_f32x4(eights[0], eights[1], 0xdd));
+template <int kQuads>
+Lanes Carve(std::byte* scratch, int head_dim) {
+  const auto take = [&scratch](size_t vectors) {
+    std::byte* taken = scratch;
+    scratch += vectors * kQuads * sizeof(__m512);
+    return taken;
+  };
+  const auto dims = static_cast<size_t>(head_dim);
+  return {
+      .query = reinterpret_cast<uint16_t*>(take(dims / kStep)),
+      .output = reinterpret_cast<float*>(take(dims)),
+      .logits = reinterpret_cast<float*>(take(kKeyVectors)),
+      .probabilities = reinterpret_cast<uint16_t*>(take(kValueSteps)),
+      .max = reinterpret_cast<float*>(take(1)),
+      .sum = reinterpret_cast<float*>(take(1)),
+      .rescale = reinterpret_cast<float*>(take(1)),
+      .visible = reinterpret_cast<int32_t*>(take(1)),
+  };
 }
 
-// Logits of kWidth keys for one lane.
-WINNOW_AVX512_BF16_INLINE __m512 KeyDots(const uint16_t* keys, int head_dim,
-                                         const uint16_t* query) {
-  __m512 sums[kWidth];
-#pragma GCC unroll 16
-  for (int k = 0; k < kWidth; ++k) {
-    sums[k] = _mm512_setzero_ps();
-  }
-  int dim = 0;
-  for (; dim + kPairWidth <= head_dim; dim += kPairWidth) {
-    const __m512i q = _mm512_load_si512(query + dim);
-#pragma GCC unroll 16
-    for (int k = 0; k < kWidth; ++k) {
-      sums[k] =
-          DotPairs(sums[k], q, _mm512_loadu_si512(keys + k * head_dim + dim));
+// Lanes beyond the last are zero.
+template <int kQuads>
+WINNOW_AVX512_BF16 void LoadLanes(const AttentionSpan& span,
+                                  const Lanes& lanes) {
+  const int head_dim = span.shape.head_dim;
+  for (int lane = 0; lane < kQuads * kQuad; ++lane) {
+    const bool real = lane < span.num_lanes;
+    uint16_t* query = lanes.query + lane * kStep;
+    for (int dim = 0; dim < head_dim; dim += kStep) {
+      const __m256 floats =
+          real ? _mm256_loadu_ps(span.query[lane] + dim) : _mm256_setzero_ps();
+      _mm_store_si128(reinterpret_cast<__m128i*>(query),
+                      reinterpret_cast<__m128i>(_mm256_cvtneps_pbh(floats)));
+      query += kQuads * 2 * kWidth;
     }
+    std::fill_n(lanes.visible + lane * kQuad, kQuad,
+                real ? span.visible[lane] : 0);
   }
-  if (dim < head_dim) {  // 16 dimensions are left
-    const __m512i q = _mm512_load_si512(query + dim);
+  std::fill_n(lanes.max, kQuads * kWidth, kNoMax);
+  std::fill_n(lanes.sum, kQuads * kWidth, 0.0f);
+  std::fill_n(lanes.output, head_dim * kQuads * kWidth, 0.0f);
+}
+
+// Logits of a quad to probabilities relative to the new maximum.  Entries
+// [first, end) are the tile's.
+template <int kQuads, bool kMasked>
+WINNOW_AVX512_BF16 void OnlineSoftmax(int first, int end, float scale_log2,
+                                      int quad, const Lanes& lanes) {
+  const int at = quad * kWidth;
+  const __m512 scale = _mm512_set1_ps(scale_log2);
+  __m512 x[kKeyVectors];
+  const __m512 old_max = _mm512_load_ps(lanes.max + at);
+  __m512 max = old_max;
+  [[maybe_unused]] __m512i key =
+      _mm512_add_epi32(_mm512_set1_epi32(first), _mm512_set4_epi32(3, 2, 1, 0));
+  [[maybe_unused]] const __m512i visible = _mm512_min_epi32(
+      _mm512_set1_epi32(end), _mm512_load_si512(lanes.visible + at));
 #pragma GCC unroll 16
-    for (int k = 0; k < kWidth; ++k) {
-      sums[k] =
-          DotPairs(sums[k], q,
-                   _mm512_maskz_loadu_epi16(0xffff, keys + k * head_dim + dim));
+  for (int i = 0; i < kKeyVectors; ++i) {
+    const __m512 logits =
+        _mm512_load_ps(lanes.logits + i * kQuads * kWidth + at);
+    if constexpr (kMasked) {
+      x[i] = _mm512_mask_mul_ps(_mm512_set1_ps(kMaskedLogit),
+                                _mm512_cmplt_epi32_mask(key, visible), scale,
+                                logits);
+      key = _mm512_add_epi32(key, _mm512_set1_epi32(kQuad));
+    } else {
+      x[i] = _mm512_mul_ps(scale, logits);
     }
-  }
-  return SumAcross(sums);
-}
-
-// Bits [0, count) of a mask of `width` bits.
-constexpr uint32_t LowBits(int count, int width) {
-  return count <= 0 ? 0 : ~uint32_t{0} >> (32 - std::min(count, width));
-}
-
-// Logits to probabilities relative to the new maximum; the first `visible` of
-// the tile's entries count.
-WINNOW_AVX512_BF16 void OnlineSoftmax(int visible, float scale_log2,
-                                      Lane& lane) {
-  __m512 x[kVectors];
-  __m512 max = _mm512_set1_ps(lane.max);
-#pragma GCC unroll 4
-  for (int i = 0; i < kVectors; ++i) {
-    const auto seen =
-        static_cast<__mmask16>(LowBits(visible - i * kWidth, kWidth));
-    x[i] = _mm512_mask_mul_ps(_mm512_set1_ps(kMaskedLogit), seen,
-                              _mm512_set1_ps(scale_log2),
-                              _mm512_load_ps(lane.logits + i * kWidth));
     max = _mm512_max_ps(max, x[i]);
   }
-  const float new_max = _mm512_reduce_max_ps(max);
-  max = _mm512_set1_ps(new_max);
-  const __m512 rescale = Exp2(_mm512_sub_ps(_mm512_set1_ps(lane.max), max));
-  __m512 sum = _mm512_mul_ps(rescale, _mm512_load_ps(lane.sum));
-#pragma GCC unroll 4
-  for (int i = 0; i < kVectors; ++i) {
-    x[i] = Exp2(_mm512_sub_ps(x[i], max));
-    sum = _mm512_add_ps(sum, x[i]);
+  max = _mm512_max_ps(max, _mm512_permute_ps(max, 0xb1));
+  max = _mm512_max_ps(max, _mm512_permute_ps(max, 0x4e));
+  const __m512 rescale = Exp2(_mm512_sub_ps(old_max, max));
+  __m512 sum = _mm512_mul_ps(rescale, _mm512_load_ps(lanes.sum + at));
+  const __m512i interleave = _mm512_set_epi64(7, 3, 6, 2, 5, 1, 4, 0);
+#pragma GCC unroll 8
+  for (int i = 0; i < kKeyVectors; i += 2) {
+    const __m512 even = Exp2(_mm512_sub_ps(x[i], max));
+    const __m512 odd = Exp2(_mm512_sub_ps(x[i + 1], max));
+    sum = _mm512_add_ps(sum, _mm512_add_ps(even, odd));
+    _mm512_store_si512(
+        lanes.probabilities + (i / 2 * kQuads * kWidth + at) * 2,
+        _mm512_permutexvar_epi64(interleave, RoundPairs(even, odd)));
   }
-#pragma GCC unroll 2
-  for (int i = 0; i < kVectors; i += 2) {
-    _mm512_store_si512(lane.probabilities + i * kWidth,
-                       RoundPairs(x[i], x[i + 1]));
-  }
-  _mm512_store_ps(lane.sum, sum);
-  _mm512_store_ps(lane.rescale, rescale);
-  lane.max = new_max;
+  _mm512_store_ps(lanes.max + at, max);
+  _mm512_store_ps(lanes.sum + at, sum);
+  _mm512_store_ps(lanes.rescale + at, rescale);
 }
 
-// output[lane][dim] = output * rescale + the products of 64 tokens, all spread
-// over the vector's lanes.
-template <int kLanes>
-WINNOW_AVX512_BF16 void AddValues(const uint16_t* values, int count,
-                                  int head_dim, const std::byte* next,
-                                  const Lane* lanes, float* output) {
-  const __mmask32 seen[2] = {LowBits(count, 32), LowBits(count - 32, 32)};
-  __m512i p[kLanes][2];
-  __m512 rescale[kLanes];
-#pragma GCC unroll 4
-  for (int l = 0; l < kLanes; ++l) {
-    p[l][0] = _mm512_load_si512(lanes[l].probabilities);
-    p[l][1] = _mm512_load_si512(lanes[l].probabilities + kPairWidth);
-    rescale[l] = _mm512_load_ps(lanes[l].rescale);
-  }
-  const int half = head_dim * kPairWidth;
-  for (int dim = 0; dim < head_dim; ++dim) {
-    Prefetch(next + dim * 128, 128);
-    const uint16_t* value = values + dim * kPairWidth;
-    const __m512i v0 = _mm512_maskz_loadu_epi16(seen[0], value);
-    const __m512i v1 = _mm512_maskz_loadu_epi16(seen[1], value + half);
-#pragma GCC unroll 4
-    for (int l = 0; l < kLanes; ++l) {
-      float* sums = output + (l * head_dim + dim) * kWidth;
-      __m512 sum = _mm512_mul_ps(rescale[l], _mm512_load_ps(sums));
-      sum = DotPairs(sum, v0, p[l][0]);
-      sum = DotPairs(sum, v1, p[l][1]);
-      _mm512_store_ps(sums, sum);
+// The values of `count` entries.  Slots beyond them, which nobody may look at,
+// share a step with the last ones unless these are copied without them.
+WINNOW_AVX512_BF16 Values ValuesOf(const uint16_t* values, int count,
+                                   int head_dim, uint16_t* copy) {
+  const int half_size = head_dim * kValueGroupTokens;
+  Values result = {.halves = {values, values + half_size},
+                   .num_steps = (count + kStep - 1) / kStep};
+  if (count % kStep != 0) {
+    const int half = count / kValueGroupTokens;
+    const __mmask32 valid = (uint32_t{1} << count % kValueGroupTokens) - 1;
+    for (int i = 0; i < half_size; i += kValueGroupTokens) {
+      _mm512_store_si512(
+          copy + i, _mm512_maskz_loadu_epi16(valid, result.halves[half] + i));
     }
+    result.halves[half] = copy;
   }
+  return result;
 }
 
-void AddValuesOfLanes(const uint16_t* values, int count, int head_dim,
-                      const std::byte* next, std::span<const Lane> lanes,
-                      float* output) {
-  switch (lanes.size()) {
-    case 1:
-      return AddValues<1>(values, count, head_dim, next, lanes.data(), output);
-    case 2:
-      return AddValues<2>(values, count, head_dim, next, lanes.data(), output);
-    case 3:
-      return AddValues<3>(values, count, head_dim, next, lanes.data(), output);
-    default:
-      return AddValues<4>(values, count, head_dim, next, lanes.data(), output);
-  }
-}
-
-WINNOW_AVX512_BF16 void Logits(const uint16_t* keys, int count, int head_dim,
-                               const std::byte* next, std::span<Lane> lanes) {
-  const size_t block_bytes = size_t{kWidth} * head_dim * sizeof(uint16_t);
-  for (int k = 0; k < kBlockTokens; k += kWidth) {
-    Prefetch(next + k / kWidth * block_bytes, block_bytes);
-    if (k >= count) {
-      continue;
-    }
-    for (Lane& lane : lanes) {
-      _mm512_store_ps(lane.logits + k,
-                      KeyDots(keys + k * head_dim, head_dim, lane.query));
-    }
-  }
-}
-
-void LoadLanes(const AttentionSpan& span, std::span<Lane> lanes) {
-  for (int l = 0; l < span.num_lanes; ++l) {
-    std::ranges::fill(lanes[l].query, uint16_t{0});
-    for (int dim = 0; dim < span.shape.head_dim; ++dim) {
-      lanes[l].query[dim] = ToBfloat16(span.query[l][dim]);
-    }
-    std::ranges::fill(lanes[l].sum, 0.0f);
-    std::ranges::fill(lanes[l].logits, 0.0f);
-    lanes[l].max = kNoMax;
-  }
-}
-
+template <int kQuads>
 WINNOW_AVX512_BF16 void StorePartial(const AttentionSpan& span,
-                                     std::span<const Lane> lanes,
-                                     const float* output,
+                                     const Lanes& lanes,
                                      const AttentionPartial& partial) {
   const int head_dim = span.shape.head_dim;
-  for (int l = 0; l < span.num_lanes; ++l) {
-    partial.max[l] = lanes[l].max;
-    partial.sum[l] = _mm512_reduce_add_ps(_mm512_load_ps(lanes[l].sum));
-    for (int dim = 0; dim < head_dim; dim += kWidth) {
-      __m512 sums[kWidth];
-#pragma GCC unroll 16
-      for (int i = 0; i < kWidth; ++i) {
-        sums[i] = _mm512_load_ps(output + (l * head_dim + dim + i) * kWidth);
+  for (int lane = 0; lane < span.num_lanes; ++lane) {
+    const float* sums = lanes.sum + lane * kQuad;
+    partial.max[lane] = lanes.max[lane * kQuad];
+    partial.sum[lane] = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+  }
+  for (int q = 0; q < kQuads; ++q) {
+    const int num_lanes = std::min(kQuad, span.num_lanes - q * kQuad);
+    for (int dim = 0; dim < head_dim; dim += kQuad) {
+      const float* output = lanes.output + (dim * kQuads + q) * kWidth;
+      alignas(64) float sums[kWidth];
+      _mm512_store_ps(
+          sums, SumQuarters(_mm512_load_ps(output),
+                            _mm512_load_ps(output + kQuads * kWidth),
+                            _mm512_load_ps(output + 2 * kQuads * kWidth),
+                            _mm512_load_ps(output + 3 * kQuads * kWidth)));
+      for (int l = 0; l < num_lanes; ++l) {
+        _mm_storeu_ps(partial.output + (q * kQuad + l) * head_dim + dim,
+                      _mm_load_ps(sums + l * kQuad));
       }
-      _mm512_storeu_ps(partial.output + l * head_dim + dim, SumAcross(sums));
     }
   }
+}
+
+// What is read after tile `index`, the last one where `last`.
+const std::byte* NextTile(const AttentionSpan& span, size_t index, bool last) {
+  const void* next = nullptr;
+  if (!last) {
+    next = span.tiles[index + 1].tile;
+  } else if (span.next_tile != nullptr) {
+    next = (*span.next_tile)();
+  }
+  return static_cast<const std::byte*>(
+      next != nullptr ? next : span.tiles[index].tile);
+}
+
+template <int kQuads>
+void Attend(const AttentionSpan& span, std::byte* scratch,
+            const AttentionPartial& partial) {
+  const int head_dim = span.shape.head_dim;
+  const Lanes lanes = Carve<kQuads>(scratch, head_dim);
+  LoadLanes<kQuads>(span, lanes);
+  const auto [least, most] =
+      std::minmax_element(span.visible, span.visible + span.num_lanes);
+  alignas(64) uint16_t copy[kValueGroupTokens * 256];
+  int first = 0;
+  for (size_t i = 0; i < span.tiles.size() && first < *most; ++i) {
+    const KvTileRef& ref = span.tiles[i];
+    const int count = std::min(ref.count, *most - first);
+    const auto* keys = static_cast<const uint16_t*>(ref.tile);
+    const uint16_t* values = keys + kBlockTokens * head_dim;
+    // Half a tile ahead: far enough, and both halves stay in the L1 cache.
+    Logits<kQuads>(keys, count, head_dim,
+                   {reinterpret_cast<const std::byte*>(values)}, lanes);
+    const bool masked = count < kBlockTokens || first + count > *least;
+    for (int quad = 0; quad < kQuads; ++quad) {
+      if (masked) {
+        OnlineSoftmax<kQuads, true>(first, first + count, span.scale_log2, quad,
+                                    lanes);
+      } else {
+        OnlineSoftmax<kQuads, false>(first, first + count, span.scale_log2,
+                                     quad, lanes);
+      }
+    }
+    first += ref.count;
+    const bool last = i + 1 == span.tiles.size() || first >= *most;
+    AddValues<kQuads>(ValuesOf(values, count, head_dim, copy), head_dim,
+                      {NextTile(span, i, last)}, lanes);
+  }
+  StorePartial<kQuads>(span, lanes, partial);
 }
 
 }  // namespace
+}  // namespace quads
 
 void Bfloat16AttentionFewLanes(const AttentionSpan& span, std::byte* scratch,
                                const AttentionPartial& partial) {
-  const int head_dim = span.shape.head_dim;
-  const int num_lanes = span.num_lanes;
-  Lane lane_array[kFewLanes];
-  const std::span<Lane> lanes = std::span(lane_array).first(num_lanes);
-  LoadLanes(span, lanes);
-  auto* output = reinterpret_cast<float*>(scratch);  // [lane, dim, kWidth]
-  std::fill_n(output, num_lanes * head_dim * kWidth, 0.0f);
-
-  const int visible = *std::max_element(span.visible, span.visible + num_lanes);
-  int first = 0;
-  for (size_t i = 0; i < span.tiles.size() && first < visible; ++i) {
-    const KvTileRef& ref = span.tiles[i];
-    const KvTileRef& next_ref =
-        span.tiles[std::min(i + 1, span.tiles.size() - 1)];
-    const auto* next = static_cast<const std::byte*>(next_ref.tile);
-    const auto* keys = static_cast<const uint16_t*>(ref.tile);
-    Logits(keys, ref.count, head_dim, next, lanes);
-    for (int l = 0; l < num_lanes; ++l) {
-      OnlineSoftmax(std::min(ref.count, span.visible[l] - first),
-                    span.scale_log2, lanes[l]);
-    }
-    for (int l = 0; l < num_lanes; l += kLaneBlock) {
-      AddValuesOfLanes(keys + kBlockTokens * head_dim, ref.count, head_dim,
-                       next + span.shape.KeyBytes(),
-                       lanes.subspan(l, std::min(kLaneBlock, num_lanes - l)),
-                       output + l * head_dim * kWidth);
-    }
-    first += ref.count;
+  static_assert(kFewLanes == 4 * quads::kQuad);
+  switch ((span.num_lanes - 1) / quads::kQuad) {
+    case 0:
+      return quads::Attend<1>(span, scratch, partial);
+    case 1:
+      return quads::Attend<2>(span, scratch, partial);
+    case 2:
+      return quads::Attend<3>(span, scratch, partial);
+    default:
+      return quads::Attend<4>(span, scratch, partial);
   }
-  StorePartial(span, lanes, output, partial);
 }
 
 void Bfloat16Attention(const AttentionSpan& span, std::byte* scratch,

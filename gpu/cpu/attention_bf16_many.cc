@@ -185,11 +185,14 @@ WINNOW_AVX512_BF16 void OnlineSoftmax(int num_keys, float scale_log2,
               ? Exp2(_mm512_fmsub_ps(
                     scale, _mm512_load_ps(logits + (k + 1) * kStride), max))
               : _mm512_setzero_ps();
-      even_sum = _mm512_add_ps(even_sum, even);
-      odd_sum = _mm512_add_ps(odd_sum, odd);
-      _mm512_store_si512(
-          lanes.probabilities + k / 2 * kStride + lane,
-          _mm512_permutexvar_epi16(interleave, RoundPairs(even, odd)));
+      const __m512i pairs =
+          _mm512_permutexvar_epi16(interleave, RoundPairs(even, odd));
+      _mm512_store_si512(lanes.probabilities + k / 2 * kStride + lane, pairs);
+      // The sum is that of the rounded ones: weights that add up to one.
+      even_sum = _mm512_add_ps(
+          even_sum, _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16)));
+      odd_sum = _mm512_add_ps(odd_sum, _mm512_castsi512_ps(_mm512_and_si512(
+                                           pairs, _mm512_set1_epi32(-65536))));
     }
     _mm512_store_ps(lanes.max + lane, max);
     _mm512_store_ps(lanes.sum + lane, _mm512_add_ps(even_sum, odd_sum));

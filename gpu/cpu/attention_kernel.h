@@ -3,6 +3,8 @@
 #include <cstddef>
 #include <span>
 
+#include "absl/functional/function_ref.h"
+
 #include "gpu/cpu/cpu_backend.h"
 #include "gpu/kv_tile.h"
 
@@ -28,6 +30,10 @@ struct AttentionSpan {
   const float* query[kMaxLanes];  // [head_dim] each
   int visible[kMaxLanes];  // the lane attends to the first so many entries of
                            // `tiles`; may be none
+  // The tile, or null, that the calling thread turns to after these, so that
+  // it can be fetched ahead.  Called at most once, when the last tile begins;
+  // a kernel need not call it.
+  const absl::FunctionRef<const void*()>* next_tile = nullptr;
 };
 
 // Attention before normalisation, relative to each lane's largest logit:

@@ -3,13 +3,18 @@
 #include <algorithm>
 #include <cstdint>
 #include <numbers>
+#include <tuple>
 
 #include "gpu/cpu/attention_args.h"
 
 namespace winnow {
 namespace {
 
-constexpr int kMinSplitTiles = 8;
+// Least tiles of a task in a row that is cut.  A partial result of 16 lanes is
+// as large as a quarter of a bfloat16 tile, and written before it is read.
+int MinSplitTiles(int num_lanes, KvDtype dtype) {
+  return num_lanes > 4 && dtype == KvDtype::kBfloat16 ? 16 : 8;
+}
 
 int NumLanes(const AttentionRow& row, int group) {
   return row.num_queries * group;
@@ -36,11 +41,14 @@ void PlanKeySplits(const AttentionArgs& args, int row_index, int split_tiles,
   const int num_tiles = static_cast<int>(row.tiles.size());
   const int64_t num_entries = CountEntries(row);
   const size_t partial_floats = PartialFloats(num_lanes, args.tile.head_dim);
+  const int num_partials = (num_tiles + split_tiles - 1) / split_tiles;
+  const int split = static_cast<int>(plan.splits.size());
   plan.splits.push_back(
       {.row = row_index,
        .num_lanes = num_lanes,
        .first_partial = static_cast<int64_t>(plan.partial_floats),
-       .num_partials = (num_tiles + split_tiles - 1) / split_tiles});
+       .num_partials = num_partials,
+       .num_missing = num_partials});
   int64_t first_entry = 0;
   for (int tile = 0; tile < num_tiles; tile += split_tiles) {
     const int count = std::min(split_tiles, num_tiles - tile);
@@ -51,6 +59,7 @@ void PlanKeySplits(const AttentionArgs& args, int row_index, int split_tiles,
          .num_tiles = count,
          .first_entry = first_entry,
          .num_entries = num_entries,
+         .split = split,
          .partial = static_cast<int64_t>(plan.partial_floats)});
     plan.partial_floats += partial_floats;
     for (const KvTileRef& ref : row.tiles.subspan(tile, count)) {
@@ -81,20 +90,24 @@ void PlanAttention(const AttentionArgs& args, AttentionPlan& plan) {
   plan.partial_floats = 0;
   for (int i = 0; i < static_cast<int>(args.rows.size()); ++i) {
     const AttentionRow& row = args.rows[i];
+    const int num_lanes = NumLanes(row, args.group);
     const int num_tiles = static_cast<int>(row.tiles.size());
-    const int split_tiles = std::max(
-        kMinSplitTiles, (num_tiles + kMaxKeySplits - 1) / kMaxKeySplits);
-    if (NumLanes(row, args.group) <= kMaxLanes && num_tiles > split_tiles) {
+    const int split_tiles =
+        std::max(MinSplitTiles(num_lanes, args.tile.dtype),
+                 (num_tiles + kMaxKeySplits - 1) / kMaxKeySplits);
+    if (num_lanes <= kMaxLanes && num_tiles > split_tiles) {
       PlanKeySplits(args, i, split_tiles, plan);
     } else {
       PlanQueryBlocks(args, i, plan);
     }
   }
-  // std::sort allocates nothing; equal costs may come in any order, as tasks
-  // do not depend on one another.
-  std::ranges::sort(plan.tasks, [&args](const auto& a, const auto& b) {
-    return Cost(args, a) > Cost(args, b);
-  });
+  // std::sort allocates nothing.  Tasks of a row stay together, so that it is
+  // merged while its partial results are in a cache.
+  const auto key = [&args](const AttentionTask& task) {
+    return std::tuple(-Cost(args, task), task.row, task.first_tile,
+                      task.first_lane);
+  };
+  std::ranges::sort(plan.tasks, {}, key);
 }
 
 AttentionSpan TaskSpan(const AttentionArgs& args, const AttentionTask& task) {

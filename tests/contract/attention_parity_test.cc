@@ -96,7 +96,7 @@ TEST_P(AttentionParityTest, EveryQueryCountMeetsEveryEntryCount) {
 TEST_P(AttentionParityTest, LongDecodeRowsAreMergedFromTheirParts) {
   for (const int group : {1, 3, 8, 9}) {
     for (const KvDtype dtype : kDtypes) {
-      for (const int tiles : {9, 270}) {
+      for (const int tiles : {9, 17, 270}) {
         const AttentionSpec spec{
             .shape = {64, dtype},
             .group = group,
@@ -119,7 +119,7 @@ TEST_P(AttentionParityTest, QueriesThatSeeNothingOfAPartAreMergedToo) {
     for (const int num_queries : {2, 5, 9}) {
       for (const KvDtype dtype : kDtypes) {
         for (const int last : {1, num_queries - 1}) {
-          std::vector<int> tiles(8, kBlockTokens);
+          std::vector<int> tiles(16, kBlockTokens);
           tiles.push_back(last);
           const AttentionSpec spec{.shape = {64, dtype},
                                    .group = group,
