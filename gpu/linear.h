@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -35,7 +36,21 @@ struct EmbedArgs {
 class LinearOps {
  public:
   virtual ~LinearOps() = default;
-  virtual absl::Status Linear(const LinearArgs& args) = 0;
+
+  // The form of a weight that this backend is fastest with, made once when a
+  // model is loaded.  ResidentBytes is the memory it takes, 0 where the form
+  // that `weight` has is used as it is; MakeResident writes it to `memory`, of
+  // so many bytes and 64-byte aligned, and returns a view of it.  Views of it
+  // are for backends made with the same options; all others refuse them
+  // (InvalidArgument).
+  virtual size_t ResidentBytes(const WeightView& weight) const = 0;
+  virtual WeightView MakeResident(const WeightView& weight,
+                                  std::byte* memory) = 0;
+
+  // Products that do not depend on one another; those of the same input are
+  // fastest side by side.
+  virtual absl::Status LinearAll(std::span<const LinearArgs> products) = 0;
+  absl::Status Linear(const LinearArgs& args) { return LinearAll({&args, 1}); }
   virtual absl::Status Embed(const EmbedArgs& args) = 0;
 };
 

@@ -132,6 +132,12 @@ size_t WeightView::RowBytes() const {
   return static_cast<size_t>(cols / block.elements) * block.bytes;
 }
 
+size_t WeightView::Bytes() const {
+  const int64_t held =
+      layout == WeightLayout::kPanels ? (rows + 15) / 16 * 16 : rows;
+  return RowBytes() * static_cast<size_t>(held);
+}
+
 void Dequantize(WeightType type, const std::byte* blocks, int64_t count,
                 float* output) {
   const WeightBlock& block = GetWeightBlock(type);

@@ -33,18 +33,31 @@ struct WeightBlock {
 // The block of `type`.
 const WeightBlock& GetWeightBlock(WeightType type);
 
-// A borrowed matrix [rows, cols], row-major, each row a run of whole blocks.
-// `data` outlives the view's users; it need not be aligned.
+// How the blocks of a matrix lie.
+enum class WeightLayout : uint8_t {
+  kRows,    // row-major, each row a run of whole blocks: as files have them
+  kPanels,  // sixteen rows side by side: the CPU backend's own
+            // (gpu/cpu/weight_panels.h), of no use to another
+};
+
+// A borrowed matrix [rows, cols].  `data` outlives the view's users; it need
+// not be aligned.
 struct WeightView {
   WeightType type = WeightType::kF32;
   const std::byte* data = nullptr;
   int64_t rows = 0;  // output features
   int64_t cols = 0;  // input features; a multiple of the block's elements
+  WeightLayout layout = WeightLayout::kRows;
 
   size_t RowBytes() const;
-  size_t Bytes() const { return RowBytes() * static_cast<size_t>(rows); }
+  size_t Bytes() const;
+  // Of kRows.
   const std::byte* Row(int64_t row) const {
     return data + static_cast<size_t>(row) * RowBytes();
+  }
+  // Of kPanels: rows [16 * panel, 16 * panel + 16).
+  const std::byte* Panel(int64_t panel) const {
+    return data + static_cast<size_t>(panel) * RowBytes() * 16;
   }
 };
 

@@ -1,4 +1,4 @@
-// Dot products of quantised weight rows and 8-bit inputs with AVX2.
+// Dot products of quantised weight rows and integer inputs with AVX2.
 //
 // A step takes one block of 32 weights as signed bytes (Q4_1, Q5_1: not
 // negative).  vpmaddubsw multiplies unsigned by signed bytes, so the weight's
@@ -106,22 +106,27 @@ struct RowSums {
     }
   }
 
-  // `slot` is the block's place in its group.
-  void Add(const WeightStep& step, const Int8Group* group, int slot,
-           int64_t stride) {
+  // Blocks of one token's input are `stride` after those of the one before.
+  void Add(const WeightStep& step, const Int8Block* input, int64_t stride) {
     const __m256i magnitude = _mm256_abs_epi8(step.bytes);
-    for (int token = 0; token < kTokens; ++token, group += stride) {
-      const int8_t* values = group->values + 16 * slot;
-      const __m256i integers =
-          _mm256_set_m128i(Load16(values + 64), Load16(values));
-      const __m256i pairs = _mm256_maddubs_epi16(
-          magnitude, _mm256_sign_epi8(integers, step.bytes));
-      const __m256i dot = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
-      const float scale = step.scale * group->scales[4 * slot];
-      products[token] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot),
-                                        _mm256_set1_ps(scale), products[token]);
-      minimums[token] += step.minimum * group->sums[slot];
+    for (int token = 0; token < kTokens; ++token, input += stride) {
+      const __m256i coarse = Dot(magnitude, step.bytes, input->coarse);
+      const __m256i fine = Dot(magnitude, step.bytes, input->fine);
+      const __m256i dot = _mm256_add_epi32(_mm256_slli_epi32(coarse, 7), fine);
+      products[token] = _mm256_fmadd_ps(
+          _mm256_cvtepi32_ps(dot), _mm256_set1_ps(step.scale * input->scale),
+          products[token]);
+      minimums[token] += step.minimum * input->sum;
     }
+  }
+
+  // Eight partial sums of weight times input.
+  static __m256i Dot(__m256i magnitude, __m256i signs, const int8_t* input) {
+    const __m256i integers =
+        _mm256_loadu_si256(reinterpret_cast<const __m256i*>(input));
+    const __m256i pairs =
+        _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(integers, signs));
+    return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
   }
 
   float Total(int token) const {
@@ -138,17 +143,15 @@ struct RowSums {
 template <typename Format, int kTokens>
 void DotTokens(const Int8DotArgs& args, int first_token) {
   const int64_t blocks = args.weight.cols / kInt8BlockValues;
-  const int64_t stride = Int8GroupCount(args.weight.cols);
   const int64_t rows = args.weight.rows;
-  const Int8Group* input = args.input + first_token * stride;
+  const Int8Block* input = args.input + first_token * blocks;
   const std::byte* weights =
       args.weight.data +
       static_cast<size_t>(args.first_row * blocks) * Format::kBytes;
   for (int64_t row = args.first_row; row < args.last_row; ++row) {
     RowSums<kTokens> sums;
     for (int64_t block = 0; block < blocks; ++block) {
-      sums.Add(Format::Load(weights), input + block / kInt8GroupBlocks,
-               static_cast<int>(block % kInt8GroupBlocks), stride);
+      sums.Add(Format::Load(weights), input + block, blocks);
       weights += Format::kBytes;
     }
     const float bias = args.bias != nullptr ? args.bias[row] : 0.0f;
@@ -178,7 +181,7 @@ void DotRows(const Int8DotArgs& args) {
 
 }  // namespace
 
-Int8Dot SelectInt8DotAvx2(WeightType type) {
+Int8Dot SelectInt8Dot(WeightType type) {
   switch (type) {
     case WeightType::kQ4_0:
       return DotRows<Q4_0>;
@@ -193,11 +196,6 @@ Int8Dot SelectInt8DotAvx2(WeightType type) {
     default:
       return nullptr;
   }
-}
-
-Int8Dot SelectInt8Dot(WeightType type, CpuLevel level) {
-  return level == CpuLevel::kAvx2 ? SelectInt8DotAvx2(type)
-                                  : SelectInt8DotAvx512(type);
 }
 
 }  // namespace winnow

@@ -1,7 +1,5 @@
 #include "gpu/cpu/int8_input.h"
 
-#include <cstring>
-
 #include <immintrin.h>
 
 #include "hwy/base.h"
@@ -32,47 +30,50 @@ int32_t Sum(__m256i lanes) {
   return _mm_cvtsi128_si32(s);
 }
 
-void QuantizeBlock(const float* input, int block, Int8Group& group) {
+constexpr float kLargest = 127 * 128;
+
+// Thirty-two 32-bit integers that fit to bytes.
+void StoreBytes(const __m256i integers[4], int8_t* bytes) {
+  // Packing works within 128-bit lanes; the permutation restores the order.
+  const __m256i packed = _mm256_permutevar8x32_epi32(
+      _mm256_packs_epi16(_mm256_packs_epi32(integers[0], integers[1]),
+                         _mm256_packs_epi32(integers[2], integers[3])),
+      _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(bytes), packed);
+}
+
+void QuantizeBlock(const float* input, Int8Block& block) {
   __m256 values[4];
   for (int i = 0; i < 4; ++i) {
     values[i] = _mm256_loadu_ps(input + 8 * i);
   }
   const float largest = LargestMagnitude(values);
-  const float scale = largest / 127.0f;
-  // A block so small that 127 / largest overflows rounds to zero.
+  // A block so small that the inverse overflows rounds to zero.
   const __m256 inverse =
-      _mm256_set1_ps(largest > 1e-36f ? 127.0f / largest : 0.0f);
-  __m256i rounded[4];
+      _mm256_set1_ps(largest > 1e-34f ? kLargest / largest : 0.0f);
+  __m256i coarse[4];
+  __m256i fine[4];
+  __m256i sum = _mm256_setzero_si256();
   for (int i = 0; i < 4; ++i) {
-    rounded[i] = _mm256_cvtps_epi32(_mm256_mul_ps(values[i], inverse));
+    const __m256i rounded =
+        _mm256_cvtps_epi32(_mm256_mul_ps(values[i], inverse));
+    sum = _mm256_add_epi32(sum, rounded);
+    coarse[i] =
+        _mm256_srai_epi32(_mm256_add_epi32(rounded, _mm256_set1_epi32(64)), 7);
+    fine[i] = _mm256_sub_epi32(rounded, _mm256_slli_epi32(coarse[i], 7));
   }
-  const __m256i sum =
-      _mm256_add_epi32(_mm256_add_epi32(rounded[0], rounded[1]),
-                       _mm256_add_epi32(rounded[2], rounded[3]));
-  // Packing works within 128-bit lanes; the permutation restores the order.
-  const __m256i packed = _mm256_permutevar8x32_epi32(
-      _mm256_packs_epi16(_mm256_packs_epi32(rounded[0], rounded[1]),
-                         _mm256_packs_epi32(rounded[2], rounded[3])),
-      _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
-  _mm_store_si128(reinterpret_cast<__m128i*>(group.values + 16 * block),
-                  _mm256_castsi256_si128(packed));
-  _mm_store_si128(reinterpret_cast<__m128i*>(group.values + 64 + 16 * block),
-                  _mm256_extracti128_si256(packed, 1));
-  _mm_store_ps(group.scales + 4 * block, _mm_set1_ps(scale));
-  group.sums[block] = scale * static_cast<float>(Sum(sum));
+  StoreBytes(coarse, block.coarse);
+  StoreBytes(fine, block.fine);
+  block.scale = largest / kLargest;
+  block.integer_sum = Sum(sum);
+  block.sum = block.scale * static_cast<float>(block.integer_sum);
 }
 
 }  // namespace
 
-void QuantizeInt8(const float* input, int64_t cols, Int8Group* groups) {
-  const int64_t blocks = cols / kInt8BlockValues;
-  if (blocks % kInt8GroupBlocks != 0) {
-    std::memset(&groups[blocks / kInt8GroupBlocks], 0, sizeof(Int8Group));
-  }
-  for (int64_t block = 0; block < blocks; ++block) {
-    QuantizeBlock(input + block * kInt8BlockValues,
-                  static_cast<int>(block % kInt8GroupBlocks),
-                  groups[block / kInt8GroupBlocks]);
+void QuantizeInt8(const float* input, int64_t cols, Int8Block* blocks) {
+  for (int64_t i = 0; i < cols / kInt8BlockValues; ++i) {
+    QuantizeBlock(input + i * kInt8BlockValues, blocks[i]);
   }
 }
 

@@ -14,7 +14,7 @@ namespace winnow {
 // thread: oneDNN's own teams would fight over the cores.
 //
 // One loop at a time: ParallelFor is not reentrant, and a body must not call
-// it.  Not thread-safe besides.
+// it, nor throw.  Not thread-safe besides.
 class ThreadPool {
  public:
   // `num_threads` >= 1, the caller included.

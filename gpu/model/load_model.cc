@@ -32,6 +32,12 @@ absl::StatusOr<Sha256Digest> LoadedModel::Digest() const {
   return *digest_;
 }
 
+void LoadedModel::DropPages() const {
+  for (const auto& file : parts_.files) {
+    file->DropPages();
+  }
+}
+
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& path) {
   struct stat status;
   if (stat(path.c_str(), &status) != 0) {

@@ -34,6 +34,7 @@ class LoadedModel final : public Model {
     return parts_.tokenizer;
   }
   absl::StatusOr<Sha256Digest> Digest() const override;
+  void DropPages() const override;
 
  private:
   const ModelParts parts_;

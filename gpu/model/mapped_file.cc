@@ -58,6 +58,13 @@ MappedFile::~MappedFile() {
   close(descriptor_);
 }
 
+void MappedFile::DropPages() const {
+  if (!bytes_.empty()) {
+    madvise(const_cast<std::byte*>(bytes_.data()), bytes_.size(),
+            MADV_DONTNEED);
+  }
+}
+
 absl::StatusOr<FileIdentity> MappedFile::Identity() const {
   struct stat status;
   if (fstat(descriptor_, &status) != 0) {

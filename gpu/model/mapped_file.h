@@ -43,6 +43,9 @@ class MappedFile {
   // Valid for the life of this object; page-aligned.
   std::span<const std::byte> bytes() const { return bytes_; }
 
+  // Gives the resident pages back; they are read again when they are touched.
+  void DropPages() const;
+
   // The file's identity now, which may differ from that at Open.
   absl::StatusOr<FileIdentity> Identity() const;
 

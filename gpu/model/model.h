@@ -58,6 +58,9 @@ class Model {
   // and remembers the result by (device, inode, size, mtime) in the user's
   // cache folder.  Thread-safe.
   virtual absl::StatusOr<Sha256Digest> Digest() const = 0;
+  // Gives back the pages of files that are in memory now; what is touched
+  // later comes back.
+  virtual void DropPages() const = 0;
 };
 
 // Loads a GGUF file or a Hugging Face folder (config.json, *.safetensors,

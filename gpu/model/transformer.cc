@@ -65,8 +65,7 @@ absl::Status Transformer::Forward(std::span<const SequenceChunk> chunks,
         Norm(a.residual, block.attention_norm, a.normed, hidden, num_tokens_));
     WINNOW_RETURN_IF_ERROR(ProjectQkv(block));
     WINNOW_RETURN_IF_ERROR(Attend(layer, observer));
-    WINNOW_RETURN_IF_ERROR(Project(a.attended, block.attention_output, nullptr,
-                                   a.residual, /*accumulate=*/true));
+    WINNOW_RETURN_IF_ERROR(AddToResidual(a.attended, block.attention_output));
     WINNOW_RETURN_IF_ERROR(FeedForward(block));
   }
   WINNOW_RETURN_IF_ERROR(
@@ -140,12 +139,11 @@ void Transformer::PlaceTokens(std::span<const SequenceChunk> chunks) {
 absl::Status Transformer::ProjectQkv(const LayerWeights& layer) {
   const Activations& a = activations_;
   const int head_dim = config().head_dim;
-  WINNOW_RETURN_IF_ERROR(
-      Project(a.normed, layer.query, layer.query_bias, a.query, false));
-  WINNOW_RETURN_IF_ERROR(
-      Project(a.normed, layer.key, layer.key_bias, a.key, false));
-  WINNOW_RETURN_IF_ERROR(
-      Project(a.normed, layer.value, layer.value_bias, a.value, false));
+  const LinearArgs projections[] = {
+      Projection(a.normed, layer.query, layer.query_bias, a.query),
+      Projection(a.normed, layer.key, layer.key_bias, a.key),
+      Projection(a.normed, layer.value, layer.value_bias, a.value)};
+  WINNOW_RETURN_IF_ERROR(backend_.LinearAll(projections));
   const struct {
     float* heads;
     const float* norm;
@@ -218,14 +216,16 @@ absl::Status Transformer::FeedForward(const LayerWeights& layer) {
   const Activations& a = activations_;
   WINNOW_RETURN_IF_ERROR(Norm(a.residual, layer.feed_forward_norm, a.normed,
                               config().hidden, num_tokens_));
-  WINNOW_RETURN_IF_ERROR(Project(a.normed, layer.gate, nullptr, a.gate, false));
-  WINNOW_RETURN_IF_ERROR(Project(a.normed, layer.up, nullptr, a.up, false));
+  const LinearArgs projections[] = {
+      Projection(a.normed, layer.gate, nullptr, a.gate),
+      Projection(a.normed, layer.up, nullptr, a.up)};
+  WINNOW_RETURN_IF_ERROR(backend_.LinearAll(projections));
   WINNOW_RETURN_IF_ERROR(backend_.SiluMul(
       {.gate = a.gate,
        .up = a.up,
        .output = a.gate,
        .count = static_cast<int64_t>(num_tokens_) * config().intermediate}));
-  return Project(a.gate, layer.down, nullptr, a.residual, /*accumulate=*/true);
+  return AddToResidual(a.gate, layer.down);
 }
 
 absl::Status Transformer::Norm(const float* input, const float* scale,
@@ -238,15 +238,21 @@ absl::Status Transformer::Norm(const float* input, const float* scale,
                            .epsilon = config().norm_epsilon});
 }
 
-absl::Status Transformer::Project(const float* input, const WeightView& weight,
-                                  const float* bias, float* output,
-                                  bool accumulate) {
-  return backend_.Linear({.input = input,
-                          .weight = weight,
-                          .bias = bias,
-                          .output = output,
-                          .num_tokens = num_tokens_,
-                          .accumulate = accumulate});
+LinearArgs Transformer::Projection(const float* input, const WeightView& weight,
+                                   const float* bias, float* output) const {
+  return {.input = input,
+          .weight = weight,
+          .bias = bias,
+          .output = output,
+          .num_tokens = num_tokens_};
+}
+
+absl::Status Transformer::AddToResidual(const float* input,
+                                        const WeightView& weight) {
+  LinearArgs args =
+      Projection(input, weight, /*bias=*/nullptr, activations_.residual);
+  args.accumulate = true;
+  return backend_.Linear(args);
 }
 
 absl::Status Transformer::Logits(int first_token, int count, float* logits) {

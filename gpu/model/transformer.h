@@ -91,8 +91,9 @@ class Transformer {
   absl::Status FeedForward(const LayerWeights& layer);
   absl::Status Norm(const float* input, const float* scale, float* output,
                     int cols, int64_t rows);
-  absl::Status Project(const float* input, const WeightView& weight,
-                       const float* bias, float* output, bool accumulate);
+  LinearArgs Projection(const float* input, const WeightView& weight,
+                        const float* bias, float* output) const;
+  absl::Status AddToResidual(const float* input, const WeightView& weight);
 
   Backend& backend_;
   const Model& model_;

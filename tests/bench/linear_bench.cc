@@ -37,17 +37,37 @@ std::unique_ptr<Backend> MakeBackend(int num_threads, Numerics numerics,
       .value();
 }
 
-std::vector<std::unique_ptr<RandomWeight>> MakeLayers(int layers,
-                                                      WeightType type) {
-  std::vector<std::unique_ptr<RandomWeight>> weights;
-  for (int layer = 0; layer < layers; ++layer) {
-    for (const LayerShape& shape : kLayer) {
-      weights.push_back(
-          std::make_unique<RandomWeight>(type, shape.rows, shape.cols, 0, 1));
+// Random weights in the form that the backend prefers.
+class ResidentWeights {
+ public:
+  explicit ResidentWeights(Backend& backend) : backend_(backend) {}
+
+  void Add(WeightType type, const LayerShape& shape) {
+    rows_.push_back(
+        std::make_unique<RandomWeight>(type, shape.rows, shape.cols, 0, 1));
+    const WeightView& view = rows_.back()->view();
+    const size_t bytes = backend_.ResidentBytes(view);
+    memory_.push_back(backend_.Allocate(bytes).value());
+    views_.push_back(bytes == 0 ? view
+                                : backend_.MakeResident(
+                                      view, memory_.back().as<std::byte>()));
+  }
+  void AddLayers(int layers, WeightType type) {
+    for (int layer = 0; layer < layers; ++layer) {
+      for (const LayerShape& shape : kLayer) {
+        Add(type, shape);
+      }
     }
   }
-  return weights;
-}
+
+  const std::vector<WeightView>& views() const { return views_; }
+
+ private:
+  Backend& backend_;
+  std::vector<std::unique_ptr<RandomWeight>> rows_;
+  std::vector<DeviceBuffer> memory_;
+  std::vector<WeightView> views_;
+};
 
 std::vector<float> RandomInput(int64_t count) {
   std::mt19937 random(1);
@@ -66,20 +86,20 @@ void Decode(benchmark::State& state) {
   const auto backend =
       MakeBackend(static_cast<int>(state.range(1)), Numerics::kFast,
                   static_cast<CpuLevel>(state.range(2)));
-  auto weights = MakeLayers(kNumLayers, WeightType::kQ4_1);
-  weights.push_back(std::make_unique<RandomWeight>(WeightType::kQ8_0,
-                                                   kVocabulary, kHidden, 0, 1));
+  ResidentWeights weights(*backend);
+  weights.AddLayers(kNumLayers, WeightType::kQ4_1);
+  weights.Add(WeightType::kQ8_0, {kVocabulary, kHidden});
   const auto input = RandomInput(tokens * kWidest);
   std::vector<float> output(static_cast<size_t>(tokens * kVocabulary));
   size_t bytes = 0;
-  for (const auto& weight : weights) {
-    bytes += weight->view().Bytes();
+  for (const WeightView& weight : weights.views()) {
+    bytes += weight.Bytes();
   }
   for (auto _ : state) {
-    for (const auto& weight : weights) {
+    for (const WeightView& weight : weights.views()) {
       if (!backend
                ->Linear({.input = input.data(),
-                         .weight = weight->view(),
+                         .weight = weight,
                          .output = output.data(),
                          .num_tokens = tokens})
                .ok()) {
@@ -106,19 +126,20 @@ void Prefill(benchmark::State& state) {
   const auto backend =
       MakeBackend(static_cast<int>(state.range(1)),
                   static_cast<Numerics>(state.range(2)), CpuLevel::kAvx512Bf16);
-  const auto weights = MakeLayers(4, static_cast<WeightType>(state.range(3)));
+  ResidentWeights weights(*backend);
+  weights.AddLayers(4, static_cast<WeightType>(state.range(3)));
   const auto input = RandomInput(tokens * kWidest);
   std::vector<float> output(static_cast<size_t>(tokens * kWidest));
   double operations = 0;
-  for (const auto& weight : weights) {
-    operations += 2.0 * tokens * static_cast<double>(weight->view().rows) *
-                  static_cast<double>(weight->view().cols);
+  for (const WeightView& weight : weights.views()) {
+    operations += 2.0 * tokens * static_cast<double>(weight.rows) *
+                  static_cast<double>(weight.cols);
   }
   for (auto _ : state) {
-    for (const auto& weight : weights) {
+    for (const WeightView& weight : weights.views()) {
       if (!backend
                ->Linear({.input = input.data(),
-                         .weight = weight->view(),
+                         .weight = weight,
                          .output = output.data(),
                          .num_tokens = tokens})
                .ok()) {

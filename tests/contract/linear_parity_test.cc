@@ -74,17 +74,25 @@ double Tolerance(const LinearArgs& args, int64_t token, int64_t row,
   return float32 + std::max(magnitude * (2 * 0x1p-8 + 0x1p-16), 1.02 * integer);
 }
 
-void ExpectLinearMatches(Backend& backend, LinearProblem& problem,
-                         bool is_fast) {
-  LinearArgs args = problem.args;
-  std::vector<float> expected = problem.output;
-  LinearArgs reference_args = args;
-  reference_args.output = expected.data() + problem.offset;
-  const auto reference = CreateReferenceBackend();
-  ASSERT_TRUE(reference->Linear(reference_args).ok());
-  const auto status = backend.Linear(args);
-  ASSERT_TRUE(status.ok()) << status;
+// A weight in the form that the backend prefers.
+class ResidentWeight {
+ public:
+  ResidentWeight(Backend& backend, const WeightView& weight)
+      : memory_(backend.Allocate(backend.ResidentBytes(weight)).value()),
+        view_(memory_.bytes() == 0
+                  ? weight
+                  : backend.MakeResident(weight, memory_.as<std::byte>())) {}
 
+  const WeightView& view() const { return view_; }
+
+ private:
+  DeviceBuffer memory_;
+  WeightView view_;
+};
+
+// Compares the outputs of `args`, computed, with the exact ones.
+void ExpectOutputNear(const LinearArgs& args, const LinearArgs& reference_args,
+                      bool is_fast) {
   const int64_t rows = args.weight.rows;
   const bool many = rows * args.num_tokens >= 500;
   double squared_error = 0;
@@ -96,7 +104,8 @@ void ExpectLinearMatches(Backend& backend, LinearProblem& problem,
       // Where there are many, a few rows get the strict bound, which costs as
       // much as the product, and all get the statistical one below.
       if (!many || row < 3 || row + 3 >= rows) {
-        ASSERT_NEAR(actual, exact, Tolerance(args, token, row, is_fast))
+        ASSERT_NEAR(actual, exact,
+                    Tolerance(reference_args, token, row, is_fast))
             << "token " << token << " row " << row;
       }
       squared_error += (actual - exact) * (actual - exact);
@@ -107,6 +116,34 @@ void ExpectLinearMatches(Backend& backend, LinearProblem& problem,
   // of a block's maximum (three deviations) / sqrt(3) for integers.
   if (many) {
     EXPECT_LT(std::sqrt(squared_error / squares), is_fast ? 0.012 : 1e-6);
+  }
+}
+
+// With the weight as it is and in the form that the backend prefers.
+void ExpectLinearMatches(Backend& backend, LinearProblem& problem,
+                         bool is_fast) {
+  std::vector<float> expected = problem.output;
+  LinearArgs reference_args = problem.args;
+  reference_args.output = expected.data() + problem.offset;
+  const auto reference = CreateReferenceBackend();
+  ASSERT_TRUE(reference->Linear(reference_args).ok());
+  const ResidentWeight resident(backend, problem.args.weight);
+  for (const WeightView& weight : {problem.args.weight, resident.view()}) {
+    SCOPED_TRACE(testing::Message()
+                 << "layout " << static_cast<int>(weight.layout));
+    std::vector<float> output = problem.output;
+    LinearArgs args = problem.args;
+    args.weight = weight;
+    args.output = output.data() + problem.offset;
+    const auto status = backend.Linear(args);
+    ASSERT_TRUE(status.ok()) << status;
+    ExpectOutputNear(args, reference_args, is_fast);
+    // What lies beyond the output is not touched.
+    for (size_t i = problem.offset +
+                    static_cast<size_t>(args.num_tokens) * args.weight.rows;
+         i < output.size(); ++i) {
+      EXPECT_EQ(output[i], problem.output[i]);
+    }
   }
 }
 
@@ -167,11 +204,23 @@ TEST_P(LinearParityTest, MoreTokensThanOnePassMatch) {
   ExpectLinearMatches(backend(), problem, is_fast());
 }
 
+TEST_P(LinearParityTest, MoreShapesThanAreRememberedMatch) {
+  // Two stripes of two sizes each where there are two threads.
+  for (int num_tokens = 15; num_tokens < 60; ++num_tokens) {
+    LinearProblem problem(WeightType::kQ4_1, 31, 64, num_tokens, false);
+    ExpectLinearMatches(backend(), problem, is_fast());
+  }
+}
+
 TEST_P(LinearParityTest, FewTokensGiveTogetherWhatTheyGiveAlone) {
-  for (const WeightType type : {WeightType::kQ4_1, WeightType::kF16}) {
-    LinearProblem together(type, 97, 576, 7, false);
+  for (const WeightType type :
+       {WeightType::kQ4_1, WeightType::kQ8_0, WeightType::kF16}) {
+    constexpr int kTokens = 13;
+    LinearProblem together(type, 97, 576, kTokens, false);
+    const ResidentWeight resident(backend(), together.args.weight);
+    together.args.weight = resident.view();
     ASSERT_TRUE(backend().Linear(together.args).ok());
-    for (int token = 0; token < 7; ++token) {
+    for (int token = 0; token < kTokens; ++token) {
       std::vector<float> alone(97);
       LinearArgs args = together.args;
       args.input += token * 576;
@@ -195,17 +244,67 @@ TEST_P(LinearParityTest, ZeroAndTinyInputsGiveNoNonsense) {
   }
 }
 
+TEST_P(LinearParityTest, ProductsTogetherGiveWhatTheyGiveAlone) {
+  for (const int num_tokens : {1, 5, 40}) {
+    // Two of one input, one of another, one in float32 and one more.
+    LinearProblem problems[] = {
+        {WeightType::kQ4_1, 97, 576, num_tokens, false},
+        {WeightType::kQ8_0, 40, 576, num_tokens, false},
+        {WeightType::kQ4_0, 33, 1536, num_tokens, false},
+        {WeightType::kF16, 20, 576, num_tokens, false},
+        {WeightType::kQ4_1, 19, 576, num_tokens, false},
+    };
+    problems[1].args.input = problems[0].args.input;
+    problems[4].args.input = problems[0].args.input;
+    std::vector<LinearArgs> products;
+    std::vector<std::vector<float>> alone;
+    for (LinearProblem& problem : problems) {
+      alone.push_back(problem.output);
+      LinearArgs args = problem.args;
+      args.output = alone.back().data();
+      ASSERT_TRUE(backend().Linear(args).ok());
+      products.push_back(problem.args);
+    }
+    ASSERT_TRUE(backend().LinearAll(products).ok());
+    for (size_t i = 0; i < alone.size(); ++i) {
+      EXPECT_EQ(problems[i].output, alone[i]) << num_tokens << " " << i;
+    }
+  }
+}
+
+TEST_P(LinearParityTest, AnotherBackendsFormIsRefused) {
+  const RandomWeight weight(WeightType::kQ4_1, 32, 64, 0, kSeed);
+  const ResidentWeight resident(backend(), weight.view());
+  if (resident.view().layout == WeightLayout::kRows) {
+    GTEST_SKIP() << "this backend uses weights as files have them";
+  }
+  const std::vector<float> input(64);
+  std::vector<float> output(32);
+  const LinearArgs args = {.input = input.data(),
+                           .weight = resident.view(),
+                           .output = output.data(),
+                           .num_tokens = 1};
+  const auto float32 =
+      CreateCpuBackend({.numerics = Numerics::kFloat32, .num_threads = 1})
+          .value();
+  const auto reference = CreateReferenceBackend();
+  for (Backend* other : {float32.get(), reference.get()}) {
+    EXPECT_EQ(other->Linear(args).code(), absl::StatusCode::kInvalidArgument);
+  }
+}
+
 TEST_P(LinearParityTest, EmbedExpandsRowsBitForBit) {
   for (int type = 0; type < kNumWeightTypes; ++type) {
-    const RandomWeight weight(static_cast<WeightType>(type), 9, 512, 1, kSeed);
-    const std::vector<int32_t> ids = {8, 0, 3, 3};
+    const RandomWeight weight(static_cast<WeightType>(type), 19, 512, 1, kSeed);
+    const ResidentWeight resident(backend(), weight.view());
+    const std::vector<int32_t> ids = {8, 0, 18, 18};
     std::vector<float> actual(4 * 512);
     std::vector<float> expected(4 * 512);
-    ASSERT_TRUE(
-        backend()
-            .Embed(
-                {.ids = ids, .weight = weight.view(), .output = actual.data()})
-            .ok());
+    ASSERT_TRUE(backend()
+                    .Embed({.ids = ids,
+                            .weight = resident.view(),
+                            .output = actual.data()})
+                    .ok());
     for (size_t i = 0; i < ids.size(); ++i) {
       Dequantize(weight.view().type, weight.view().Row(ids[i]), 512,
                  expected.data() + i * 512);

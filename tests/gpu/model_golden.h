@@ -75,9 +75,13 @@ inline std::vector<float> AllLogits(Backend& backend, const Model& model,
         .sequence = sequence.get(),
         .ids = ids.subspan(begin, std::min(chunk_tokens, ids.size() - begin))};
     absl::Status status = transformer->Forward({&chunk, 1});
-    if (status.ok()) {
-      status = transformer->Logits(0, static_cast<int>(chunk.ids.size()),
-                                   &logits[begin * config.vocabulary]);
+    // Few at a time, as services ask for them.
+    constexpr int kLogitTokens = 8;
+    const int count = static_cast<int>(chunk.ids.size());
+    for (int first = 0; first < count && status.ok(); first += kLogitTokens) {
+      status = transformer->Logits(
+          first, std::min(kLogitTokens, count - first),
+          &logits[(begin + static_cast<size_t>(first)) * config.vocabulary]);
     }
     if (!status.ok()) {
       return {};

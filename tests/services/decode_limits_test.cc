@@ -154,7 +154,15 @@ class ShortBackend final : public Backend {
                ? absl::ResourceExhaustedError("no memory for a buffer")
                : inner_.Allocate(bytes);
   }
-  absl::Status Linear(const LinearArgs& a) override { return inner_.Linear(a); }
+  size_t ResidentBytes(const WeightView& w) const override {
+    return inner_.ResidentBytes(w);
+  }
+  WeightView MakeResident(const WeightView& w, std::byte* m) override {
+    return inner_.MakeResident(w, m);
+  }
+  absl::Status LinearAll(std::span<const LinearArgs> a) override {
+    return inner_.LinearAll(a);
+  }
   absl::Status Embed(const EmbedArgs& a) override { return inner_.Embed(a); }
   absl::Status RmsNorm(const RmsNormArgs& a) override {
     return inner_.RmsNorm(a);

@@ -8,6 +8,7 @@
 #include "cache_store/store/local_store.h"
 #include "gpu/cpu/cpu_backend.h"
 #include "gpu/model/model.h"
+#include "gpu/model/resident_model.h"
 #include "services/common/cache_sequence.h"
 #include "services/decode/decode_pipeline.h"
 #include "services/prefill/prefill_pipeline.h"
@@ -36,8 +37,8 @@ inline std::unique_ptr<KvStore> MakeStore(size_t capacity_bytes) {
 struct Node {
   Node(const std::string& model_path, KvStore& store, HeadProfile head_profile,
        Numerics numerics, KvDtype dtype, int64_t max_tokens = 0)
-      : model(LoadModel(model_path).value()),
-        backend(CreateCpuBackend({.numerics = numerics}).value()),
+      : backend(CreateCpuBackend({.numerics = numerics}).value()),
+        model(MakeResident(*backend, LoadModel(model_path).value()).value()),
         profile(std::move(head_profile)),
         identity({.model_digest = model->Digest().value(),
                   .tokenizer_digest = {},
@@ -55,8 +56,8 @@ struct Node {
                  .value();
   }
 
-  std::unique_ptr<Model> model;
   std::unique_ptr<Backend> backend;
+  std::unique_ptr<Model> model;
   HeadProfile profile;
   CacheIdentity identity;
   ComputeGate gate;  // of the backend

@@ -7,8 +7,18 @@
 
 namespace winnow {
 
-absl::Status ReferenceLinear::Linear(const LinearArgs& args) {
+namespace {
+
+absl::Status CheckInRows(const WeightView& weight) {
+  return weight.layout == WeightLayout::kRows
+             ? absl::OkStatus()
+             : absl::InvalidArgumentError(
+                   "weight.layout is that of another backend");
+}
+
+absl::Status Multiply(const LinearArgs& args) {
   WINNOW_RETURN_IF_ERROR(CheckArguments(args));
+  WINNOW_RETURN_IF_ERROR(CheckInRows(args.weight));
   const int64_t rows = args.weight.rows;
   const int64_t cols = args.weight.cols;
   std::vector<float> weights(static_cast<size_t>(cols));
@@ -31,8 +41,18 @@ absl::Status ReferenceLinear::Linear(const LinearArgs& args) {
   return absl::OkStatus();
 }
 
+}  // namespace
+
+absl::Status ReferenceLinear::LinearAll(std::span<const LinearArgs> products) {
+  for (const LinearArgs& args : products) {
+    WINNOW_RETURN_IF_ERROR(Multiply(args));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ReferenceLinear::Embed(const EmbedArgs& args) {
   WINNOW_RETURN_IF_ERROR(CheckArguments(args));
+  WINNOW_RETURN_IF_ERROR(CheckInRows(args.weight));
   float* output = args.output;
   for (const int32_t id : args.ids) {
     Dequantize(args.weight.type, args.weight.Row(id), args.weight.cols, output);

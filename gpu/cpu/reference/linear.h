@@ -9,7 +9,11 @@ namespace winnow {
 // sum is rounded to float32 once, before the bias.
 class ReferenceLinear final : public LinearOps {
  public:
-  absl::Status Linear(const LinearArgs& args) override;
+  size_t ResidentBytes(const WeightView&) const override { return 0; }
+  WeightView MakeResident(const WeightView& weight, std::byte*) override {
+    return weight;
+  }
+  absl::Status LinearAll(std::span<const LinearArgs> products) override;
   absl::Status Embed(const EmbedArgs& args) override;
 };
 

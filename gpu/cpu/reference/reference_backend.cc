@@ -21,8 +21,15 @@ class ReferenceBackend final : public Backend {
     return DeviceBuffer(*this, address, bytes);
   }
 
-  absl::Status Linear(const LinearArgs& args) override {
-    return linear_.Linear(args);
+  size_t ResidentBytes(const WeightView& weight) const override {
+    return linear_.ResidentBytes(weight);
+  }
+  WeightView MakeResident(const WeightView& weight,
+                          std::byte* memory) override {
+    return linear_.MakeResident(weight, memory);
+  }
+  absl::Status LinearAll(std::span<const LinearArgs> products) override {
+    return linear_.LinearAll(products);
   }
   absl::Status Embed(const EmbedArgs& args) override {
     return linear_.Embed(args);
