@@ -12,7 +12,7 @@ enum class MissReason : uint8_t {
   kAbsent,       // never written, or forgotten
   kEvicted,      // was here; a bounded list remembers it
   kExpired,      // the lease that was to protect it has ended
-  kCorrupt,      // its checksum does not match its bytes
+  kCorrupt,      // its bytes fail a check: damaged, cut short, out of order
   kIdentity,     // the bytes belong to another key, shape or kind
   kVersion,      // written by another version of the format
   kUnreachable,  // its shard does not answer

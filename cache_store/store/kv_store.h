@@ -126,9 +126,10 @@ class KvStore {
   // evicting unleased ones if need be.
   //
   // ResourceExhausted if they, or a lease, cannot be had: says how many are
-  // needed, free and leased, and to retry after a lease ends.  InvalidArgument
-  // for an empty list or one over the limit, a key named twice, a size of 0 or
-  // over the limit, a ttl that is not positive, or a key that is present with
+  // needed, free and leased, and to retry after a lease ends.  TooLargeForStore
+  // (too_large.h) if an empty store could not hold them.  InvalidArgument for
+  // an empty list or one over the limit, a key named twice, a size of 0 or over
+  // the limit, a ttl that is not positive, or a key that is present with
   // another kind or size.
   virtual absl::StatusOr<std::unique_ptr<ContextWriter>> BeginWrite(
       std::vector<SegmentSpec> segments, absl::Duration lease_ttl) = 0;

@@ -63,6 +63,7 @@ LocalStore::~LocalStore() {
 absl::StatusOr<std::unique_ptr<ContextWriter>> LocalStore::BeginWrite(
     std::vector<SegmentSpec> segments, absl::Duration lease_ttl) {
   WINNOW_RETURN_IF_ERROR(CheckWrite(segments, lease_ttl));
+  WINNOW_RETURN_IF_ERROR(CheckFits(segments));
   auto writer = std::make_unique<Writer>(*this, std::move(segments), lease_ttl);
   WINNOW_RETURN_IF_ERROR(writer->Reserve());
   return writer;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -23,6 +24,8 @@ namespace winnow {
 
 struct LocalStoreOptions {
   size_t capacity_bytes = 0;  // a multiple of kArenaAlignment
+  // What messages call it: the setting that it comes from.
+  std::string capacity_name = "capacity_bytes";
   absl::Duration max_lease = absl::Minutes(10);
   size_t max_leases = 4096;                 // writes in flight included
   size_t max_segments = 1 << 20;            // reserved ones included
@@ -87,6 +90,8 @@ class LocalStore final : public KvStore {
 
   absl::Status CheckWrite(std::span<const SegmentSpec> segments,
                           absl::Duration ttl) const;
+  // TooLargeForStore if even an empty store could not hold all of `segments`.
+  absl::Status CheckFits(std::span<const SegmentSpec> segments) const;
   absl::Status CheckLease(std::span<const SegmentKey> keys,
                           absl::Duration ttl) const;
   absl::Status CheckTtl(absl::Duration ttl) const;
@@ -98,7 +103,8 @@ class LocalStore final : public KvStore {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void ExpireLeases() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  // Evicts until `count` segments of `bytes` altogether may be reserved.
+  // Evicts until `count` segments of `bytes` altogether may be reserved; an
+  // empty store would have room for them.
   // Evicts nothing if it can be seen that this will not do.
   absl::Status MakeRoom(size_t count, size_t bytes)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -8,6 +8,7 @@
 
 #include "cache_store/format/segment.h"
 #include "cache_store/store/local_store.h"
+#include "cache_store/store/too_large.h"
 
 namespace winnow {
 
@@ -24,6 +25,23 @@ absl::Status LocalStore::CheckWrite(std::span<const SegmentSpec> segments,
     keys.push_back(spec.key);
   }
   return CheckLease(keys, ttl);
+}
+
+absl::Status LocalStore::CheckFits(
+    std::span<const SegmentSpec> segments) const {
+  size_t bytes = 0;  // in whole units, present ones too: all are held at once
+  for (const SegmentSpec& spec : segments) {
+    bytes += ArenaBytes(spec.bytes);
+  }
+  if (bytes <= options_.capacity_bytes &&
+      segments.size() <= options_.max_segments) {
+    return absl::OkStatus();
+  }
+  return TooLargeForStore(absl::StrCat(
+      "the write needs ", bytes, " bytes for ", segments.size(),
+      " segments; the store holds ", options_.capacity_bytes, " bytes and ",
+      options_.max_segments, " segments in all and never has that much; raise ",
+      options_.capacity_name, ", or write a shorter context"));
 }
 
 absl::Status LocalStore::CheckLease(std::span<const SegmentKey> keys,
@@ -63,13 +81,6 @@ absl::Status LocalStore::CheckLeaseLimit() const {
 }
 
 absl::Status LocalStore::MakeRoom(size_t count, size_t bytes) {
-  if (bytes > options_.capacity_bytes || count > options_.max_segments) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "the write needs ", bytes, " bytes for ", count,
-        " segments; the store holds ", options_.capacity_bytes, " bytes and ",
-        options_.max_segments, " segments in all and never has that much; ",
-        "give it more memory or write less"));
-  }
   const size_t kept_bytes =
       table_.used_bytes() - table_.evictable_bytes() + reserved_bytes_;
   const size_t kept_count =

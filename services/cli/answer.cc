@@ -9,17 +9,6 @@
 #include "services/gateway/text_stream.h"
 
 namespace winnow {
-namespace {
-
-// The store does not know what its ceiling is called here.
-absl::Status NameCeiling(const absl::Status& status) {
-  return absl::IsResourceExhausted(status)
-             ? absl::ResourceExhaustedError(
-                   absl::StrCat(status.message(), " (see --store-size)"))
-             : status;
-}
-
-}  // namespace
 
 void TerminalListener::Accepted(int64_t prompt_tokens, int64_t dropped_bytes) {
   progress_.Clear();
@@ -59,7 +48,7 @@ absl::StatusOr<Answer> AnswerHere(const ModelFlags& model,
         return !stream.stopped();
       });
   if (!result.ok()) {
-    return NameCeiling(result.status());
+    return result.status();
   }
   answer.result = *std::move(result);
   add(stream.Finish());

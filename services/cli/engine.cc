@@ -14,9 +14,10 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(
   WINNOW_ASSIGN_OR_RETURN(
       engine->backend_, CreateCpuBackend({.numerics = options.numerics,
                                           .num_threads = options.num_threads}));
+  WINNOW_RETURN_IF_ERROR(engine->served_.MakeResident(*engine->backend_));
   WINNOW_ASSIGN_OR_RETURN(
-      engine->store_,
-      LocalStore::Create({.capacity_bytes = options.store_bytes}));
+      engine->store_, LocalStore::Create({.capacity_bytes = options.store_bytes,
+                                          .capacity_name = "--store-size"}));
   WINNOW_RETURN_IF_ERROR(engine->CreatePipelines(options));
   return engine;
 }

@@ -51,8 +51,8 @@ class Engine {
   Engine() = default;
   absl::Status CreatePipelines(const EngineOptions& options);
 
-  ServedModel served_;
   std::unique_ptr<Backend> backend_;
+  ServedModel served_;  // its weights are the backend's
   std::unique_ptr<KvStore> store_;
   ComputeGate gate_;  // of the backend
   std::unique_ptr<PrefillPipeline> prefill_;

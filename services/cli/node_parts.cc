@@ -82,11 +82,12 @@ absl::Status NodeParts::AddBackend() {
   WINNOW_ASSIGN_OR_RETURN(backend_,
                           CreateCpuBackend({.numerics = settings_.numerics,
                                             .num_threads = settings_.threads}));
-  return absl::OkStatus();
+  return model_.MakeResident(*backend_);
 }
 
 absl::Status NodeParts::AddLocalStore() {
-  const LocalStoreOptions options = {.capacity_bytes = settings_.store_size};
+  const LocalStoreOptions options = {.capacity_bytes = settings_.store_size,
+                                     .capacity_name = "--store-size"};
   WINNOW_ASSIGN_OR_RETURN(auto store, LocalStore::Create(options));
   store_metrics_ = std::make_unique<StoreMetrics>(metrics_, *store);
   store_ = std::make_unique<MeteredStore>(std::move(store), *store_metrics_);
@@ -122,6 +123,10 @@ absl::Status NodeParts::AddPrefill() {
                                .max_queue = settings_.max_queue,
                                .queue_timeout = settings_.queue_timeout,
                                .lease_ttl = settings_.lease_ttl,
+                               .on_reuse_miss =
+                                   [this](MissReason reason) {
+                                     prefill_metrics_->CountMiss(reason);
+                                   },
                                .gate = &gate_}));
   prefill_metrics_ = std::make_unique<PrefillMetrics>(
       metrics_, [this] { return prefill_pipeline_->Snapshot(); });

@@ -67,9 +67,9 @@ class NodeParts {
   RpcMetrics rpc_metrics_;
   RpcFrame frame_;
 
-  ServedModel model_;
   std::unique_ptr<Backend> backend_;
-  ComputeGate gate_;  // of the backend
+  ServedModel model_;  // its weights are the backend's, where there is one
+  ComputeGate gate_;   // of the backend
   std::unique_ptr<StoreMetrics> store_metrics_;
   std::unique_ptr<KvStore> store_;
   std::unique_ptr<PrefillPipeline> prefill_pipeline_;

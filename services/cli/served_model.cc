@@ -9,6 +9,7 @@
 
 #include "cache_store/plan/builtin_profiles.h"
 #include "gpu/base/status.h"
+#include "gpu/model/resident_model.h"
 
 namespace winnow {
 namespace {
@@ -60,6 +61,12 @@ absl::StatusOr<std::unique_ptr<Model>> OpenModel(const std::string& path) {
           absl::IsUnimplemented(model.status())
               ? ""
               : "; give an intact GGUF file or a Hugging Face folder"));
+}
+
+absl::Status ServedModel::MakeResident(Backend& backend) {
+  WINNOW_ASSIGN_OR_RETURN(model,
+                          winnow::MakeResident(backend, std::move(model)));
+  return absl::OkStatus();
 }
 
 absl::StatusOr<CacheIdentity> ServedModel::Identity(KvDtype dtype) const {

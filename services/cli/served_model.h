@@ -8,6 +8,7 @@
 
 #include "cache_store/format/block_chain.h"
 #include "cache_store/plan/head_profile.h"
+#include "gpu/backend.h"
 #include "gpu/model/model.h"
 #include "gpu/model/tokenizer.h"
 
@@ -26,6 +27,8 @@ struct ServedModel {
   const HeadProfile* profile_or_null() const {
     return profile.has_value() ? &*profile : nullptr;
   }
+  // Lays the weights out as `backend`, which outlives this, wants them.
+  absl::Status MakeResident(Backend& backend);
   // Of the caches that it makes.
   absl::StatusOr<CacheIdentity> Identity(KvDtype dtype) const;
 };

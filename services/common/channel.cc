@@ -5,6 +5,8 @@
 #include <grpcpp/security/credentials.h>
 #include <grpcpp/support/channel_arguments.h>
 
+#include "services/common/socket_buffers.h"
+
 namespace winnow {
 namespace {
 
@@ -44,6 +46,7 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address,
                            [&arguments](const std::string& name, int value) {
                              arguments.SetInt(name, value);
                            });
+  EnlargeSocketBuffers(arguments);
   arguments.SetMaxReceiveMessageSize(options.max_message_bytes);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS,
                    Milliseconds(options.min_backoff));

@@ -1,5 +1,7 @@
 #include "services/common/miss_status.h"
 
+#include <algorithm>
+
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 
@@ -30,6 +32,12 @@ MissReason MissOf(const absl::Status& status) {
   return reason <= static_cast<uint8_t>(MissReason::kTimeout)
              ? static_cast<MissReason>(reason)
              : MissReason::kNone;
+}
+
+MissReason FirstMiss(std::span<const MissReason> reasons) {
+  const auto miss = std::ranges::find_if(
+      reasons, [](MissReason reason) { return reason != MissReason::kNone; });
+  return miss == reasons.end() ? MissReason::kNone : *miss;
 }
 
 }  // namespace winnow

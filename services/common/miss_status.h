@@ -1,5 +1,6 @@
 #pragma once
 
+#include <span>
 #include <string_view>
 
 #include "absl/status/status.h"
@@ -15,5 +16,8 @@ absl::Status MissStatus(MissReason reason, std::string_view what);
 
 // The reason of such a status; kNone where there is none.
 MissReason MissOf(const absl::Status& status);
+
+// The first of the reasons that is a miss; kNone where all are hits.
+MissReason FirstMiss(std::span<const MissReason> reasons);
 
 }  // namespace winnow

@@ -8,6 +8,7 @@
 #include "absl/time/clock.h"
 
 #include "gpu/base/status.h"
+#include "services/common/call_scope.h"
 #include "services/common/client_call.h"
 #include "services/common/remote_store_read.h"
 #include "services/common/remote_writer.h"
@@ -51,9 +52,11 @@ RemoteStore::~RemoteStore() {
 }
 
 absl::Status RemoteStore::Call(
-    absl::FunctionRef<grpc::Status(grpc::ClientContext&)> call) const {
+    absl::FunctionRef<grpc::Status(grpc::ClientContext&)> call) {
   grpc::ClientContext context;
-  context.set_deadline(absl::ToChronoTime(absl::Now() + options_.timeout));
+  const auto guard = calls_.Start(context, CallScope::Current());
+  context.set_deadline(std::min(
+      context.deadline(), absl::ToChronoTime(absl::Now() + options_.timeout)));
   return PeerStatus(call(context), context, peer_);
 }
 
@@ -144,9 +147,13 @@ absl::Status RemoteStore::Release(LeaseId lease) {
   v1::ReleaseRequest request;
   request.set_lease_id(lease);
   v1::ReleaseResponse response;
-  return Call([&](grpc::ClientContext& context) {
-    return stub_->Release(&context, request, &response);
-  });
+  // Not as a part of the thread's call, whose end it may be.
+  const absl::Duration limit =
+      CallScope::Cancelled() ? options_.abandon_timeout : options_.timeout;
+  grpc::ClientContext context;
+  context.set_deadline(absl::ToChronoTime(absl::Now() + limit));
+  return PeerStatus(stub_->Release(&context, request, &response), context,
+                    peer_);
 }
 
 absl::StatusOr<size_t> RemoteStore::Remove(std::span<const SegmentKey> keys) {

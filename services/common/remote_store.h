@@ -22,6 +22,7 @@
 #include "cache_store/store/kv_store.h"
 #include "gpu/base/mutex.h"
 #include "services/common/channel.h"
+#include "services/common/client_call.h"
 #include "services/common/remote_store_memory.h"
 #include "winnow/v1/cache_store.grpc.pb.h"
 
@@ -35,7 +36,8 @@ struct RemoteStoreOptions {
   // Writers that have nothing to send say that they are still there.
   absl::Duration keep_alive = absl::Seconds(2);
   // An abandoned write waits so long for the store to confirm that it has
-  // dropped it; then it is cancelled.
+  // dropped it, then it is cancelled; so does the end of a lease for a call
+  // that nobody waits for.
   absl::Duration abandon_timeout = absl::Seconds(1);
   uint64_t max_read_bytes = uint64_t{16} << 30;  // of one ReadMany
   ChannelOptions channel;
@@ -47,7 +49,8 @@ class RemoteWriter;
 //
 // What another process cannot do in time ends: a read as misses, kUnreachable
 // or kTimeout, every other call as UNAVAILABLE, which names the address, or
-// DEADLINE_EXCEEDED.  Connects on first use, and again by itself.
+// DEADLINE_EXCEEDED; all but Release as CANCELLED once the call of the thread
+// is cancelled (call_scope.h).  Connects on first use, and again by itself.
 //
 // ReadMany is one stream, whatever the number of keys.  Segments are received
 // into memory of their views, 64-byte aligned, and verified there: frame by
@@ -84,9 +87,8 @@ class RemoteStore final : public KvStore {
  private:
   friend class RemoteWriter;
 
-  // Runs a unary call under the timeout.
-  absl::Status Call(
-      absl::FunctionRef<grpc::Status(grpc::ClientContext&)> call) const;
+  // Runs a unary call under the timeout, as a part of the thread's call.
+  absl::Status Call(absl::FunctionRef<grpc::Status(grpc::ClientContext&)> call);
   // Sends signs of life for writers that are silent.
   void KeepWritersAlive() ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -96,6 +98,7 @@ class RemoteStore final : public KvStore {
   const std::unique_ptr<v1::CacheStoreService::Stub> stub_;
   const std::shared_ptr<SlabPool> slabs_ = SlabPool::Create();
   std::atomic<uint64_t> integrity_failures_ = 0;
+  ClientCalls calls_;
 
   Mutex mutex_;
   CondVar changed_;

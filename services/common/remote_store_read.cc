@@ -69,15 +69,19 @@ absl::Status RemoteStoreRead::Run(RemoteStoreStream& stream, LeaseId lease,
       }
     }
   }
-  const absl::Status status = stream.Finish(limit);
-  if (status.ok() && complete()) {
-    return absl::OkStatus();
+  absl::Status status = stream.Finish(limit);
+  if (stream.abandoned() || (status.ok() && complete())) {
+    return status;
   }
   return MissTheRest(status.ok() ? absl::DataLossError("the stream ended early")
                                  : status);
 }
 
 absl::Status RemoteStoreRead::MissTheRest(const absl::Status& status) {
+  if (absl::IsDataLoss(status) && !complete()) {
+    ++integrity_failures_;
+    results_[next_++] = {.miss = MissReason::kCorrupt, .view = {}};
+  }
   MissReason reason = MissReason::kUnreachable;
   switch (status.code()) {
     case absl::StatusCode::kDeadlineExceeded:

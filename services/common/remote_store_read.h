@@ -35,7 +35,8 @@ class RemoteStoreRead {
                   std::shared_ptr<SlabPool> pool);
 
   // Reads all keys under `lease` through a stream that was not started.  What
-  // the stream does not bring is a miss, kUnreachable or kTimeout; an error is
+  // the stream does not bring is a miss, kUnreachable or kTimeout; kCorrupt
+  // where it leaves its order, or ends early as if all were well.  An error is
   // what asking again would not change, or what must wait.
   absl::Status Run(RemoteStoreStream& stream, LeaseId lease,
                    absl::Duration limit);
@@ -56,7 +57,8 @@ class RemoteStoreRead {
   // Verifies the segment that is complete, and goes on to the next.
   void CloseSegment();
   // Gives all keys that have no result yet the reason that `status` stands
-  // for; returns it if it is an error of the call and not of the way.
+  // for, DATA_LOSS for the first of them alone; returns it if it is an error of
+  // the call and not of the way.
   absl::Status MissTheRest(const absl::Status& status);
 
   const std::span<const SegmentKey> keys_;

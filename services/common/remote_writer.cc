@@ -13,6 +13,7 @@
 #include "cache_store/format/segment.h"
 #include "gpu/base/absl_string.h"
 #include "gpu/base/status.h"
+#include "services/common/call_scope.h"
 #include "services/common/frame_codec.h"
 #include "services/common/retry_hint.h"
 #include "services/common/store_wire.h"
@@ -43,6 +44,8 @@ RemoteWriter::~RemoteWriter() {
     MutexLock lock(store_.mutex_);
     store_.writers_.erase(this);
   }
+  const Call never_cancelled;  // the store is to confirm that it dropped it
+  const CallScope scope(never_cancelled);
   MutexLock lock(mutex_);
   const absl::Duration limit = store_.options_.abandon_timeout;
   if (open_ && stream_.CloseSending(limit)) {
@@ -129,8 +132,11 @@ absl::Status RemoteWriter::SendSegment(size_t index) {
   for (size_t offset = 0; offset < size; offset += kMaxFrameBytes) {
     const std::span<const std::byte> content(
         memory.get() + offset, std::min(kMaxFrameBytes, size - offset));
-    if (!Send(EncodeFrame(static_cast<uint32_t>(index), offset, content,
-                          memory))) {
+    last_sent_ = absl::Now();
+    open_ = open_ && stream_.SendSoon(EncodeFrame(static_cast<uint32_t>(index),
+                                                  offset, content, memory),
+                                      store_.options_.timeout);
+    if (!open_) {
       return NotTaken();
     }
   }

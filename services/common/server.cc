@@ -26,6 +26,7 @@
 #include "gpu/base/status.h"
 #include "services/common/listen_address.h"
 #include "services/common/log.h"
+#include "services/common/socket_buffers.h"
 
 namespace winnow {
 namespace {
@@ -61,6 +62,16 @@ class NamesOption final : public grpc::ServerBuilderOption {
 
  private:
   std::vector<std::string>& names_;
+};
+
+// Of connections that it accepts.
+class BuffersOption final : public grpc::ServerBuilderOption {
+ public:
+  void UpdateArguments(grpc::ChannelArguments* arguments) override {
+    EnlargeSocketBuffers(*arguments);
+  }
+  void UpdatePlugins(std::vector<std::unique_ptr<grpc::ServerBuilderPlugin>>*
+                     /*plugins*/) override {}
 };
 
 // Files made in its scope belong to this user alone, sockets included.  The
@@ -156,6 +167,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(
   Configure(options, builder);
   std::vector<std::string> names;
   builder.SetOption(std::make_unique<NamesOption>(names));
+  builder.SetOption(std::make_unique<BuffersOption>());
   for (grpc::Service* service : services) {
     builder.RegisterService(service);
   }

@@ -9,6 +9,7 @@
 #include "gpu/base/absl_string.h"
 #include "gpu/base/status.h"
 #include "services/common/cache_sequence.h"
+#include "services/common/call_scope.h"
 #include "services/common/miss_status.h"
 #include "services/common/stage_timer.h"
 #include "services/decode/sequence_memory.h"
@@ -24,6 +25,7 @@ constexpr int kMaxSequences = 1024;
 absl::StatusOr<DecodeResult> DecodePipeline::Run(const DecodeRequest& request,
                                                  const Call& call,
                                                  TokenSink sink) {
+  const CallScope scope(call);
   WINNOW_RETURN_IF_ERROR(call.Check(*options_.clock));
   WINNOW_RETURN_IF_ERROR(Check(request));
   DecodeResult result;
@@ -137,10 +139,7 @@ absl::StatusOr<LeaseHandle> DecodePipeline::TakeLease(
   WINNOW_ASSIGN_OR_RETURN(const AcquireResult acquired,
                           store_.Acquire(keys, options_.lease_ttl));
   if (!acquired.complete()) {
-    const auto miss = std::ranges::find_if(
-        acquired.misses,
-        [](MissReason reason) { return reason != MissReason::kNone; });
-    return MissStatus(*miss, "the context");
+    return MissStatus(FirstMiss(acquired.misses), "the context");
   }
   return LeaseHandle(store_, acquired.lease.id);
 }

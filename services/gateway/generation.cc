@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "gpu/base/status.h"
+#include "services/common/call_scope.h"
 
 namespace winnow {
 namespace {
@@ -179,6 +180,7 @@ absl::Status CheckLength(const GenerationRequest& request,
 absl::StatusOr<GenerationResult> Generate(const GenerationRoles& roles,
                                           const GenerationRequest& request,
                                           const Call& call, TokenSink sink) {
+  const CallScope scope(call);
   WINNOW_RETURN_IF_ERROR(CheckLength(request, roles.config));
   const absl::Duration began = roles.clock->Monotonic();
   SentTokens sent(sink, *roles.clock);

@@ -1,6 +1,7 @@
 #include "services/prefill/prefill_metrics.h"
 
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "services/common/rpc_metrics.h"
@@ -60,6 +61,14 @@ PrefillMetrics::PrefillMetrics(Metrics& metrics,
           "winnow_prefill_compression_ratio",
           "Full bytes over stored bytes of one prefill.", kRatioBuckets)) {
   metrics.AddSampler([load = std::move(load)] { return Sample(load()); });
+  auto& misses = prometheus::BuildCounter()
+                     .Name("winnow_prefill_misses_total")
+                     .Help("Prefills that computed again what the store had.")
+                     .Register(metrics.registry());
+  for (size_t i = 1; i < misses_.size(); ++i) {
+    const std::string_view name = MissReasonName(static_cast<MissReason>(i));
+    misses_[i] = &misses.Add({{"reason", std::string(name)}});
+  }
 }
 
 void PrefillMetrics::Count(const PrefillResult& result, uint64_t full_bytes) {
@@ -78,6 +87,12 @@ void PrefillMetrics::Count(const PrefillResult& result, uint64_t full_bytes) {
   stored_bytes_.Increment(stored);
   if (stored > 0) {
     compression_.Observe(full / stored);
+  }
+}
+
+void PrefillMetrics::CountMiss(MissReason reason) {
+  if (reason != MissReason::kNone) {
+    misses_[static_cast<size_t>(reason)]->Increment();
   }
 }
 

@@ -7,6 +7,7 @@
 
 #include "gpu/base/status.h"
 #include "services/common/cache_sequence.h"
+#include "services/common/call_scope.h"
 #include "services/common/stage_timer.h"
 #include "services/prefill/compaction.h"
 #include "services/prefill/prefix_reuse.h"
@@ -22,15 +23,12 @@ struct PrefillPipeline::Job {
   // Segments [0, num_context_segments) are the context's, then the prompt's.
   size_t num_context_segments = 0;
   std::vector<std::array<uint8_t, 32>> chain_digests;  // of each segment
-  std::optional<ReusedPrefix> reused;  // holds what the sequence points into
+  ReusedPrefix reused;  // holds what the sequence points into
   std::unique_ptr<KvSequence> sequence;
   std::unique_ptr<ContextWriter> writer;
   PrefillTimes times;
   absl::Duration started;
 
-  int64_t reused_tokens() const {
-    return reused.has_value() ? reused->num_tokens : 0;
-  }
   std::span<const int32_t> context() const {
     return std::span(request->ids).first(request->compact_at);
   }
@@ -41,6 +39,7 @@ struct PrefillPipeline::Job {
 
 absl::StatusOr<PrefillResult> PrefillPipeline::Run(
     const PrefillRequest& request, const Call& call) {
+  const CallScope scope(call);
   WINNOW_RETURN_IF_ERROR(call.Check(*options_.clock));
   WINNOW_RETURN_IF_ERROR(Check(request));
   WINNOW_ASSIGN_OR_RETURN(Job job, Plan(request, call));
@@ -153,9 +152,12 @@ absl::Status PrefillPipeline::Reuse(Job& job) {
   WINNOW_ASSIGN_OR_RETURN(
       job.reused, ReusePrefix(compute_, config, job.manifest, job.context(),
                               store_, options_.lease_ttl));
-  if (job.reused.has_value()) {
-    job.sequence = std::move(job.reused->loaded.sequence);
+  if (job.reused.num_tokens > 0) {
+    job.sequence = std::move(job.reused.loaded.sequence);
     return absl::OkStatus();
+  }
+  if (options_.on_reuse_miss && job.reused.miss != MissReason::kNone) {
+    options_.on_reuse_miss(job.reused.miss);
   }
   WINNOW_ASSIGN_OR_RETURN(
       job.sequence,
@@ -168,7 +170,7 @@ absl::Status PrefillPipeline::Reuse(Job& job) {
 
 absl::Status PrefillPipeline::ReadContext(Job& job) {
   const StageTimer timer(*options_.clock, job.times.context);
-  return ReadTokens(job, job.context().subspan(job.reused_tokens()));
+  return ReadTokens(job, job.context().subspan(job.reused.num_tokens));
 }
 
 absl::Status PrefillPipeline::CompactContext(Job& job) const {
@@ -198,7 +200,7 @@ absl::StatusOr<PrefillResult> PrefillPipeline::HandOver(Job& job) {
   job.times.total = options_.clock->Monotonic() - job.started;
   return PrefillResult{.manifest = std::move(job.manifest),
                        .first = first,
-                       .reused_tokens = job.reused_tokens(),
+                       .reused_tokens = job.reused.num_tokens,
                        .times = job.times};
 }
 

@@ -1,8 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -11,6 +11,7 @@
 #include "absl/time/time.h"
 
 #include "cache_store/format/manifest.h"
+#include "cache_store/format/miss_reason.h"
 #include "cache_store/plan/head_profile.h"
 #include "cache_store/store/kv_store.h"
 #include "gpu/base/clock.h"
@@ -37,6 +38,9 @@ struct PrefillOptions {
   int max_queue = 64;      // requests that may wait for the one that computes
   absl::Duration queue_timeout = absl::Seconds(30);
   absl::Duration lease_ttl = absl::Minutes(2);
+  // Told why a start that the store said to have was computed again.  Called
+  // from the threads of Run; empty: nobody is told.
+  std::function<void(MissReason)> on_reuse_miss = nullptr;
   ComputeGate* gate = nullptr;  // of the backend; null: nobody else uses it
   const Clock* clock = &Clock::Real();
 };

@@ -7,6 +7,7 @@
 
 #include "gpu/base/status.h"
 #include "services/common/cache_sequence.h"
+#include "services/common/miss_status.h"
 
 namespace winnow {
 namespace {
@@ -68,31 +69,35 @@ Manifest PrefixManifest(const Manifest& manifest,
 
 }  // namespace
 
-absl::StatusOr<std::optional<ReusedPrefix>> ReusePrefix(
-    const SharedBackend& compute, const ModelConfig& config,
-    const Manifest& manifest, std::span<const int32_t> context, KvStore& store,
-    absl::Duration ttl) {
+absl::StatusOr<ReusedPrefix> ReusePrefix(const SharedBackend& compute,
+                                         const ModelConfig& config,
+                                         const Manifest& manifest,
+                                         std::span<const int32_t> context,
+                                         KvStore& store, absl::Duration ttl) {
   WINNOW_ASSIGN_OR_RETURN(const int64_t num_tokens,
                           CountReusable(manifest, store));
   if (num_tokens == 0) {
-    return std::nullopt;
+    return ReusedPrefix();
   }
   const Manifest prefix = PrefixManifest(manifest, context, num_tokens);
   WINNOW_ASSIGN_OR_RETURN(const AcquireResult acquired,
                           store.Acquire(KeysOf(prefix.segments), ttl));
-  if (!acquired.complete()) {
-    return std::nullopt;
-  }
   ReusedPrefix reused;
+  if (!acquired.complete()) {
+    reused.miss = FirstMiss(acquired.misses);
+    return reused;
+  }
   reused.lease = LeaseHandle(store, acquired.lease.id);
-  reused.num_tokens = num_tokens;
   auto loaded = LoadSequence(compute, config, prefix, store, acquired.lease.id,
                              manifest.num_tokens);
-  if (absl::IsAborted(loaded.status())) {
-    return std::nullopt;  // lost or damaged since the probe
+  if (absl::IsAborted(loaded.status())) {  // lost or damaged since the probe
+    ReusedPrefix lost;
+    lost.miss = MissOf(loaded.status());
+    return lost;
   }
   WINNOW_RETURN_IF_ERROR(loaded.status());
   reused.loaded = *std::move(loaded);
+  reused.num_tokens = num_tokens;
   return reused;
 }
 

@@ -18,9 +18,9 @@
 
 namespace winnow {
 
-// One Read stream: one message at a time, so that no more than a segment's
-// view and one frame are held.  Owns itself from construction to OnDone; gRPC
-// calls it from one thread at a time.
+// One Read stream: one message at a time, and no more than 2 MiB of them that
+// have not been sent, so that few views are held.  Owns itself from
+// construction to OnDone; gRPC calls it from one thread at a time.
 class ReadReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
  public:
   ReadReactor(const StoreStream& stream, const StoreServiceOptions& options,
@@ -37,6 +37,8 @@ class ReadReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
                     const grpc::ByteBuffer& request);
   // Sends the next message, or ends the stream after the last.
   void Advance();
+  // Of the write of `message_`.
+  grpc::WriteOptions Options();
   // The head of segment `index_`.
   absl::StatusOr<grpc::ByteBuffer> OpenSegment();
   // The next frame of the segment that is open.
@@ -54,6 +56,7 @@ class ReadReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
   SegmentView view_;  // of the segment that is open
   size_t sent_ = 0;   // bytes of it
   grpc::ByteBuffer message_;
+  bool begun_ = false;     // the first has been sent
   Watchdog::Guard guard_;  // of the write in flight
 };
 

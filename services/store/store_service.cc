@@ -11,6 +11,7 @@
 #include "absl/time/clock.h"
 
 #include "cache_store/format/segment.h"
+#include "cache_store/store/too_large.h"
 #include "gpu/base/status.h"
 #include "services/common/frame_codec.h"
 #include "services/common/retry_hint.h"
@@ -188,7 +189,8 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* StoreService::Read(
 }
 
 absl::Status WithRetryHint(absl::Status status, absl::Duration after) {
-  if (absl::IsResourceExhausted(status) && !RetryHint(status).has_value()) {
+  if (absl::IsResourceExhausted(status) && !IsTooLargeForStore(status) &&
+      !RetryHint(status).has_value()) {
     SetRetryHint(status, after);
   }
   return status;

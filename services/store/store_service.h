@@ -44,8 +44,8 @@ struct StoreStream {
   grpc::CallbackServerContext& context;
 };
 
-// RESOURCE_EXHAUSTED with a hint when to ask again; other statuses as they
-// are.
+// RESOURCE_EXHAUSTED with a hint when to ask again, unless waiting does not
+// help; other statuses as they are.
 absl::Status WithRetryHint(absl::Status status, absl::Duration after);
 
 // A KvStore over gRPC: winnow.v1.CacheStoreService.

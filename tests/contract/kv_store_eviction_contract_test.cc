@@ -18,6 +18,7 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::Not;
 
 // --- Claim 6: the ceiling.
 
@@ -68,8 +69,28 @@ TEST_P(KvStoreContractTest, Claim6_AWriteLargerThanTheStoreIsRefused) {
   for (uint32_t i = 0; i <= kTestSegments; ++i) {
     specs.push_back(TestSpec(i));
   }
-  EXPECT_EQ(store().BeginWrite(specs, kTestLease).status().code(),
-            absl::StatusCode::kResourceExhausted);
+  const auto refused = [&] {
+    const absl::Status status = store().BeginWrite(specs, kTestLease).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+    const std::string message(status.message());
+    const auto bytes = [](size_t segments) {
+      return std::to_string(segments * kTestSegmentBytes) + " bytes";
+    };
+    EXPECT_THAT(message, HasSubstr("needs " + bytes(kTestSegments + 1)));
+    EXPECT_THAT(message, HasSubstr("holds " + bytes(kTestSegments)));
+    EXPECT_THAT(message, HasSubstr("raise capacity_bytes"));
+    EXPECT_THAT(message, Not(HasSubstr("retry")));
+  };
+  refused();
+  // What is there already needs its place like the rest.
+  WriteUnleased(0, kTestSegments - 1);
+  refused();
+  EXPECT_EQ(Stats().evictions, 0);
+  // Nor does it help to wait for a lease.
+  for (size_t i = 0; i < kTestMaxLeases; ++i) {
+    Acquire({1});
+  }
+  refused();
 }
 
 TEST_P(KvStoreContractTest, Claim6_AReservationCountsLikeUse) {

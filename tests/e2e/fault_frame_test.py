@@ -13,16 +13,16 @@ READ_FAULTS = [
     (frame_faults.flip_byte, "corrupt"),
     (frame_faults.flip_byte_and_seal, "corrupt"),
     (frame_faults.swap_contents, "identity"),
-    (frame_faults.truncate, "unreachable"),
-    (frame_faults.truncate_and_seal, "unreachable"),
-    (frame_faults.too_many_bytes, "unreachable"),
-    (frame_faults.wrong_segment, "unreachable"),
-    (frame_faults.wrong_offset, "unreachable"),
-    (frame_faults.huge_frame, "unreachable"),
-    (frame_faults.huge_segment, "unreachable"),
-    (frame_faults.reorder, "unreachable"),
-    (frame_faults.repeat, "unreachable"),
-    (frame_faults.cut, "unreachable"),
+    (frame_faults.truncate, "corrupt"),
+    (frame_faults.truncate_and_seal, "corrupt"),
+    (frame_faults.too_many_bytes, "corrupt"),
+    (frame_faults.wrong_segment, "corrupt"),
+    (frame_faults.wrong_offset, "corrupt"),
+    (frame_faults.huge_frame, "corrupt"),
+    (frame_faults.huge_segment, "corrupt"),
+    (frame_faults.reorder, "corrupt"),
+    (frame_faults.repeat, "corrupt"),
+    (frame_faults.cut, "corrupt"),
     (frame_faults.break_off, "unreachable"),
 ]
 # Faults of a Write, and where the store counts them.
@@ -111,13 +111,20 @@ class FrameFaultTest(fault_cluster.FaultTest):
         expected = self.expected_ids()
         self.assertEqual(self.ask().ids, expected)
         self.assertGreater(self.ask().finished.usage.reused_tokens, 0)
-        for fault, _ in READ_FAULTS:
+        misses = "winnow_prefill_misses_total"
+        self.assertEqual(self.prefill.metric(misses), 0)
+        for number, (fault, reason) in enumerate(READ_FAULTS, 1):
             with self.subTest(fault=fault.__name__):
+                before = self.prefill.metric(misses, reason=reason)
                 self.broken.arm("Read", fault)
                 answer = self.ask()
                 self.assertEqual(self.broken.fired[fault.__name__], 1)
                 self.assertEqual(answer.ids, expected)
                 self.assertEqual(answer.finished.usage.reused_tokens, 0)
+                self.assertEqual(
+                    self.prefill.metric(misses, reason=reason), before + 1
+                )
+                self.assertEqual(self.prefill.metric(misses), number)
                 self.assert_nothing_left()
 
     def testDamagedWritesOfPrefillAreNeverServed(self):

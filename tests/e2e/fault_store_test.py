@@ -39,11 +39,15 @@ class StoreFaultTest(fault_cluster.FaultTest):
             self.assertEqual(error.code(), UNAVAILABLE, error)
             return False
 
-    def testStoreThatIsFull(self):
+    def testContextLargerThanTheStore(self):
         self.launch_all(store=("--store-size", "6MiB"))
         error = self.fails([RESOURCE_EXHAUSTED], self.ask, 10)
-        self.assert_hint(error)
-        self.assertIn("bytes", error.details())
+        # No wait helps: no hint, but the numbers and the setting.
+        hints = [k for k, _ in error.trailing_metadata()]
+        self.assertNotIn(fault_cluster.HINT, hints, error)
+        self.assertRegex(error.details(), r"needs \d{7,} bytes")
+        self.assertIn(f"holds {6 << 20} bytes", error.details())
+        self.assertIn("--store-size", error.details())
         stats = self.stats()
         self.assertEqual((stats.segments, stats.used_bytes), (0, 0))
         self.assert_nothing_left()

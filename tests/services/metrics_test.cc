@@ -179,6 +179,8 @@ TEST_F(RoleMetricsTest, PrefillCountsTokensBytesAndStages) {
   result.reused_tokens = 640;
   result.times.compact = absl::Milliseconds(200);
   prefill_.Count(result, 3 * stored);
+  prefill_.CountMiss(MissReason::kCorrupt);
+  prefill_.CountMiss(MissReason::kNone);
   const std::string page = Page();
   EXPECT_THAT(page, HasSubstr("winnow_prefill_tokens_total 1000\n"));
   EXPECT_THAT(page, HasSubstr("winnow_prefill_reused_tokens_total 640\n"));
@@ -188,6 +190,10 @@ TEST_F(RoleMetricsTest, PrefillCountsTokensBytesAndStages) {
   EXPECT_THAT(page, HasSubstr("winnow_prefill_compression_ratio_sum 3\n"));
   EXPECT_THAT(page, HasSubstr("winnow_prefill_stage_seconds_sum{stage="
                               "\"compact\"} 0.2"));
+  EXPECT_THAT(page,
+              HasSubstr("winnow_prefill_misses_total{reason=\"corrupt\"} 1"));
+  EXPECT_THAT(page,
+              HasSubstr("winnow_prefill_misses_total{reason=\"evicted\"} 0"));
   EXPECT_THAT(page, HasSubstr("winnow_prefill_queue_depth 3\n"));
   EXPECT_THAT(page, HasSubstr("winnow_prefill_running 2\n"));
 }

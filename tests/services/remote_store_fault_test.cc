@@ -1,6 +1,7 @@
 // A connection that breaks at every place: never wrong bytes, an answer in
 // time, and nothing left in the store.
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -8,6 +9,7 @@
 #include "absl/time/clock.h"
 #include "gtest/gtest.h"
 
+#include "services/common/call_scope.h"
 #include "services/common/remote_store.h"
 #include "tests/contract/kv_store_fixture.h"
 #include "tests/services/fault_proxy.h"
@@ -19,6 +21,7 @@ namespace {
 constexpr size_t kSegments = 8;
 constexpr uint64_t kContextBytes = 36000;  // on the wire, a little less
 constexpr absl::Duration kTimeout = absl::Milliseconds(300);
+constexpr absl::Duration kForever = absl::Minutes(1);  // for a test
 
 class RemoteStoreFaultTest : public testing::Test {
  protected:
@@ -164,6 +167,50 @@ TEST_F(RemoteStoreFaultTest, ARequestThatIsLostIsATimeout) {
   EXPECT_TRUE(ReadUnder({.kind = Fault::Kind::kStall, .to_client = false}));
   ASSERT_EQ(misses_.size(), kSegments);
   EXPECT_EQ(misses_.front(), MissReason::kTimeout);
+}
+
+TEST_F(RemoteStoreFaultTest, ACancelledCallWaitsForNothing) {
+  options_.timeout = kForever;
+  options_.transfer_timeout = kForever;
+  LocalStore& local = server_.store();
+  const Lease lease = WriteTestContext(local, specs_).value();
+  const auto store = Connect();
+  const std::vector<std::function<absl::Status()>> waits = {
+      [&] { return store->ReadMany(lease.id, keys_).status(); },
+      [&] { return store->Probe(keys_).status(); },
+      [&] { return store->Acquire(keys_, kTestLease).status(); },
+      [&] { return store->Renew(lease.id, kTestLease).status(); },
+      [&] { return store->BeginWrite({TestSpec(99)}, kTestLease).status(); },
+      [&] { return store->GetStats().status(); }};
+  for (size_t i = 0; i < waits.size(); ++i) {
+    proxy_.Inject({.kind = Fault::Kind::kStall, .at = 0});
+    Call call;
+    call.cancelled = [this] { return proxy_.fired(); };
+    const CallScope scope(call);
+    const absl::Time begin = absl::Now();
+    EXPECT_EQ(waits[i]().code(), absl::StatusCode::kCancelled) << i;
+    EXPECT_LT(absl::Now() - begin, kForever) << i;
+    proxy_.Inject({});
+  }
+  EXPECT_EQ(store->GetStats()->integrity_failures, 0);
+  AwaitNoWrites();
+}
+
+TEST_F(RemoteStoreFaultTest, ACancelledCallEndsItsLeaseStill) {
+  options_.timeout = kForever;
+  LocalStore& local = server_.store();
+  const Lease lease = WriteTestContext(local, specs_).value();
+  const auto store = Connect();
+  Call call;
+  call.cancelled = [] { return true; };
+  const CallScope scope(call);
+  EXPECT_TRUE(store->Release(lease.id).ok());
+  EXPECT_EQ(local.GetStats()->leases, 0);
+  // It waits for a store that hangs, but not for long.
+  proxy_.Inject({.kind = Fault::Kind::kStall, .at = 0});
+  EXPECT_EQ(store->Release(lease.id).code(),
+            absl::StatusCode::kDeadlineExceeded);
+  proxy_.Inject({});
 }
 
 TEST_F(RemoteStoreFaultTest, ADelayUnderTheDeadlineIsHarmless) {

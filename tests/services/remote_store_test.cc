@@ -171,7 +171,8 @@ TEST(RemoteStoreTest, TheSegmentOfAnotherKeyIsNoAnswer) {
 }
 
 // Every way in which a stream can leave the order: what came before is used,
-// nothing of what comes after.
+// nothing of what comes after.  The segment at which it happens is damaged; of
+// the others nothing is known.
 TEST(RemoteStoreTest, AStreamOutOfOrderIsNotReadOn) {
   using Script = std::vector<v1::ReadResponse>;
   const std::vector<std::function<void(Script&)>> damages = {
@@ -200,7 +201,7 @@ TEST(RemoteStoreTest, AStreamOutOfOrderIsNotReadOn) {
     damages[i](peer.script);
     RemoteStore store(peer.address());
     EXPECT_THAT(Misses(store.ReadMany(1, ThreeKeys()).value()),
-                ElementsAre(kHit, kUnreachable, kUnreachable))
+                ElementsAre(kHit, kCorrupt, kUnreachable))
         << i;
   }
 }
@@ -379,12 +380,28 @@ TEST(RemoteStoreTest, RefusalsCarryTheirRetryHint) {
                       .rpc = {}});
   RemoteStore store(server.address());
   std::vector<SegmentSpec> specs;
-  for (uint32_t i = 0; i <= kTestSegments; ++i) {
+  for (uint32_t i = 0; i < kTestSegments; ++i) {
     specs.push_back(TestSpec(i));
   }
+  ASSERT_TRUE(WriteTestContext(store, specs).ok());
+  specs = {TestSpec(101)};
   const absl::Status full = store.BeginWrite(specs, kTestLease).status();
   EXPECT_EQ(full.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(RetryHint(full), absl::Milliseconds(1234));
+}
+
+TEST(RemoteStoreTest, AWriteLargerThanTheStoreHasNoRetryHint) {
+  SharedFakeClock clock;
+  StoreServer server(
+      {.store = TestStoreOptions(clock), .service = {}, .rpc = {}});
+  RemoteStore store(server.address());
+  std::vector<SegmentSpec> specs;
+  for (uint32_t i = 0; i <= kTestSegments; ++i) {
+    specs.push_back(TestSpec(i));
+  }
+  const absl::Status refused = store.BeginWrite(specs, kTestLease).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(RetryHint(refused), std::nullopt);
 }
 
 }  // namespace

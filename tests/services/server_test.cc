@@ -1,5 +1,6 @@
 #include "services/common/server.h"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstring>
@@ -11,6 +12,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include <arpa/inet.h>
 #include <gmock/gmock.h>
@@ -28,6 +30,7 @@
 
 #include "services/common/listen_address.h"
 #include "services/common/metrics.h"
+#include "services/common/socket_buffers.h"
 #include "winnow/v1/cache_store.grpc.pb.h"
 
 namespace winnow {
@@ -356,6 +359,47 @@ TEST(ListenAddressTest, KnowsWhatOnlyThisMachineReaches) {
   EXPECT_FALSE(loopback("[::]:1"));
   EXPECT_FALSE(loopback("[::2]:1"));
   EXPECT_EQ(ParseListenAddress("[::1]:8")->ToString(), "[::1]:8");
+}
+
+// Send buffers of this process's UNIX sockets that belong to `path`, the ends
+// of the server and those of its callers.
+std::vector<int> SendBuffersAt(const std::string& path) {
+  std::vector<int> buffers;
+  for (const auto& entry :
+       std::filesystem::directory_iterator("/proc/self/fd")) {
+    const int fd = std::stoi(entry.path().filename());
+    sockaddr_un name = {};
+    sockaddr_un peer = {};
+    socklen_t name_size = sizeof(name);
+    socklen_t peer_size = sizeof(peer);
+    int bytes = 0;
+    socklen_t size = sizeof(bytes);
+    if (getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &peer_size) == 0 &&
+        getsockname(fd, reinterpret_cast<sockaddr*>(&name), &name_size) == 0 &&
+        peer.sun_family == AF_UNIX &&
+        (name.sun_path == path || peer.sun_path == path) &&
+        getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, &size) == 0) {
+      buffers.push_back(bytes);
+    }
+  }
+  return buffers;
+}
+
+TEST_F(ServerTest, UnixSocketsHaveLargeBuffers) {
+  if (!kCanEnlargeSocketBuffers) {
+    GTEST_SKIP() << "not with gRPC " << GRPC_CPP_VERSION_STRING;
+  }
+  const std::string path = folder_ / "buffers.sock";
+  const auto server = Start({.listen = {"unix:" + path}});
+  ASSERT_TRUE(server.ok()) << server.status();
+  const auto channel = MakeChannel("unix:" + path);
+  ASSERT_EQ(Health(channel, ""), 1);
+  int most = 0;  // that a process may ask for; the kernel books twice of it
+  ASSERT_TRUE(std::ifstream("/proc/sys/net/core/wmem_max") >> most);
+  EXPECT_THAT(SendBuffersAt(path),
+              ::testing::AllOf(
+                  ::testing::SizeIs(2),
+                  ::testing::Each(::testing::Ge(std::min(1 << 20, 2 * most)))));
 }
 
 }  // namespace

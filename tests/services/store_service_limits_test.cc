@@ -17,6 +17,7 @@ namespace winnow {
 namespace {
 
 using grpc::StatusCode;
+using testing::HasSubstr;
 
 TEST_F(StoreServiceTest, ASilentWriterIsEnded) {
   Restart({.service = {.write_idle_timeout = absl::Milliseconds(100)}});
@@ -102,16 +103,34 @@ TEST_F(StoreServiceTest, AReaderThatDoesNotReadLosesItsStream) {
 }
 
 TEST_F(StoreServiceTest, RefusalsForLackOfRoomSayWhenToRetry) {
+  grpc::ClientContext first_context;
+  auto first = stub_->Write(&first_context);
+  ASSERT_TRUE(first->Write(Begin({1}, 40 << 20)));  // of 64 MiB
+  v1::WriteResponse reply;
+  ASSERT_TRUE(first->Read(&reply));
   grpc::ClientContext context;
   auto stream = stub_->Write(&context);
-  stream->Write(Begin({1}, uint64_t{1} << 31));
-  v1::WriteResponse reply;
+  stream->Write(Begin({2}, 40 << 20));
   EXPECT_FALSE(stream->Read(&reply));
   EXPECT_EQ(stream->Finish().error_code(), StatusCode::RESOURCE_EXHAUSTED);
   const auto& trailers = context.GetServerTrailingMetadata();
   const auto found = trailers.find("grpc-retry-pushback-ms");
   ASSERT_NE(found, trailers.end());
   EXPECT_EQ(std::string(found->second.data(), found->second.size()), "1000");
+}
+
+TEST_F(StoreServiceTest, AWriteLargerThanTheStoreIsRefusedWithoutAHint) {
+  grpc::ClientContext context;
+  auto stream = stub_->Write(&context);
+  stream->Write(Begin({1}, uint64_t{1} << 31));
+  v1::WriteResponse reply;
+  EXPECT_FALSE(stream->Read(&reply));
+  const grpc::Status status = stream->Finish();
+  EXPECT_EQ(status.error_code(), StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(status.error_message(), HasSubstr("needs 2147483648 bytes"));
+  EXPECT_THAT(status.error_message(), HasSubstr("holds 67108864 bytes"));
+  EXPECT_EQ(context.GetServerTrailingMetadata().count("grpc-retry-pushback-ms"),
+            0);
 }
 
 TEST_F(StoreServiceTest, StreamsInFlightAreLimited) {
