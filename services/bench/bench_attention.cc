@@ -52,29 +52,37 @@ class Rows {
   std::vector<std::vector<KvTileRef>> tiles_;
 };
 
-// Ragged and equal rows over the same memory, and queries for the largest
-// group.
+int64_t TokensOf(const std::vector<int>& lengths) {
+  return std::accumulate(lengths.begin(), lengths.end(), int64_t{0});
+}
+
+// Rows of uneven lengths, equal rows with as many tokens over the same memory,
+// and how many of them one call attends.
+struct Pair {
+  Rows uneven;
+  Rows equal;
+  int64_t num_rows = 0;
+  int64_t num_tokens = 0;
+  size_t call_rows = 0;
+};
+
+// Two pairs, and queries for the largest group.
 struct Problem {
   KvTileShape shape;
-  std::vector<int> lengths;
-  Rows ragged;
-  Rows equal;
+  Pair ragged;  // all in one call
+  Pair razor;   // kStepRows in a call
   DeviceBuffer query;
   DeviceBuffer output;
 
-  int64_t num_tokens() const {
-    return std::accumulate(lengths.begin(), lengths.end(), int64_t{0});
-  }
-  uint64_t read_bytes() const {
-    return static_cast<uint64_t>(num_tokens()) * 2 * shape.head_dim *
+  uint64_t ReadBytes(const Pair& pair) const {
+    return static_cast<uint64_t>(pair.num_tokens) * 2 * shape.head_dim *
            KvDtypeSize(shape.dtype);
   }
 };
 
 // As many rows and tokens as `lengths`, in rows that differ by one at most.
 std::vector<int> EqualLengths(const std::vector<int>& lengths) {
-  const int64_t total =
-      std::accumulate(lengths.begin(), lengths.end(), int64_t{0});
+  const int64_t total = TokensOf(lengths);
   const int64_t count = std::ssize(lengths);
   std::vector<int> equal(lengths.size(), static_cast<int>(total / count));
   for (int64_t i = 0; i < total % count; ++i) {
@@ -83,21 +91,49 @@ std::vector<int> EqualLengths(const std::vector<int>& lengths) {
   return equal;
 }
 
+// `lengths` are those of one call, `num_calls` of which are made.
+Pair MakePair(const KvTileShape& shape, std::span<const std::byte> memory,
+              const std::vector<int>& lengths, int64_t num_calls) {
+  const std::vector<int> equal = EqualLengths(lengths);
+  std::vector<int> all_uneven;
+  std::vector<int> all_equal;
+  for (int64_t i = 0; i < num_calls; ++i) {
+    all_uneven.insert(all_uneven.end(), lengths.begin(), lengths.end());
+    all_equal.insert(all_equal.end(), equal.begin(), equal.end());
+  }
+  return {.uneven = Rows(shape, memory, all_uneven),
+          .equal = Rows(shape, memory, all_equal),
+          .num_rows = std::ssize(all_uneven),
+          .num_tokens = TokensOf(all_uneven),
+          .call_rows = lengths.size()};
+}
+
+int64_t TilesOf(const std::vector<int>& lengths) {
+  int64_t tiles = 0;
+  for (const int length : lengths) {
+    tiles += (length + kBlockTokens - 1) / kBlockTokens;
+  }
+  return tiles;
+}
+
 absl::StatusOr<Problem> MakeProblem(Backend& backend, const RoofMeter& roofs,
                                     const AttentionBenchOptions& options) {
   const KvTileShape shape = {.head_dim = options.head_dim,
                              .dtype = KvDtype::kBfloat16};
-  const std::vector<int> lengths = RaggedLengths(
-      static_cast<int64_t>(roofs.memory().size() / shape.Bytes()));
-  const size_t bytes = lengths.size() * std::ranges::max(options.groups) *
-                       options.head_dim * sizeof(float);
+  const auto num_tiles =
+      static_cast<int64_t>(roofs.memory().size() / shape.Bytes());
+  const std::vector<int> step = RazorStepLengths();
   Problem problem = {
       .shape = shape,
-      .lengths = lengths,
-      .ragged = Rows(shape, roofs.memory(), lengths),
-      .equal = Rows(shape, roofs.memory(), EqualLengths(lengths)),
+      .ragged = MakePair(shape, roofs.memory(), RaggedLengths(num_tiles), 1),
+      .razor = MakePair(shape, roofs.memory(), step,
+                        std::max<int64_t>(num_tiles / TilesOf(step), 1)),
       .query = {},
       .output = {}};
+  const auto rows =
+      std::max<size_t>(problem.ragged.num_rows, problem.razor.num_rows);
+  const size_t bytes = rows * std::ranges::max(options.groups) *
+                       options.head_dim * sizeof(float);
   WINNOW_ASSIGN_OR_RETURN(problem.query, backend.Allocate(bytes));
   WINNOW_ASSIGN_OR_RETURN(problem.output, backend.Allocate(bytes));
   auto* const query = problem.query.as<float>();
@@ -107,24 +143,51 @@ absl::StatusOr<Problem> MakeProblem(Backend& backend, const RoofMeter& roofs,
   return problem;
 }
 
-absl::StatusOr<double> AttentionRate(Backend& backend, const Problem& problem,
-                                     const Rows& rows, int group) {
+absl::StatusOr<double> AttentionSeconds(Backend& backend,
+                                        const Problem& problem,
+                                        const Rows& rows, size_t call_rows,
+                                        int group) {
   const int64_t stride = int64_t{1} * group * problem.shape.head_dim;
   const std::vector<AttentionRow> with_queries =
       rows.With(problem.query.as<float>(), problem.output.as<float>(), stride);
+  std::span<const AttentionRow> left(with_queries);
   absl::Duration time;
   {
     const StageTimer timer(Clock::Real(), time);
-    WINNOW_RETURN_IF_ERROR(backend.Attention(
-        {.rows = with_queries,
-         .tile = problem.shape,
-         .group = group,
-         .token_stride = stride,
-         .scale = 1 / std::sqrt(static_cast<float>(problem.shape.head_dim))}));
+    for (; !left.empty(); left = left.subspan(call_rows)) {
+      WINNOW_RETURN_IF_ERROR(backend.Attention(
+          {.rows = left.first(call_rows),
+           .tile = problem.shape,
+           .group = group,
+           .token_stride = stride,
+           .scale =
+               1 / std::sqrt(static_cast<float>(problem.shape.head_dim))}));
+    }
   }
-  return static_cast<double>(problem.read_bytes()) /
-         std::max(absl::ToDoubleSeconds(time), 1e-9);
+  return std::max(absl::ToDoubleSeconds(time), 1e-9);
 }
+
+// Rates of a pair over the rounds.
+struct PairSamples {
+  std::vector<double> uneven;
+  std::vector<double> equal;
+  std::vector<double> ratio;
+
+  absl::Status Add(Backend& backend, const Problem& problem, const Pair& pair,
+                   int group) {
+    WINNOW_ASSIGN_OR_RETURN(
+        const double uneven_seconds,
+        AttentionSeconds(backend, problem, pair.uneven, pair.call_rows, group));
+    WINNOW_ASSIGN_OR_RETURN(
+        const double equal_seconds,
+        AttentionSeconds(backend, problem, pair.equal, pair.call_rows, group));
+    const auto bytes = static_cast<double>(problem.ReadBytes(pair));
+    uneven.push_back(bytes / uneven_seconds);
+    equal.push_back(bytes / equal_seconds);
+    ratio.push_back(uneven_seconds / equal_seconds);
+    return absl::OkStatus();
+  }
+};
 
 }  // namespace
 
@@ -140,37 +203,47 @@ std::vector<int> RaggedLengths(int64_t num_tiles) {
   return lengths;
 }
 
+std::vector<int> RazorStepLengths() {
+  constexpr int kWhole = 4096;
+  constexpr int kLocal = 4 + 1 + 256 + kBlockTokens / 2;
+  std::vector<int> lengths(kStepRows, kLocal);
+  for (size_t row = 0; row < lengths.size(); row += 3) {
+    lengths[row] = kWhole;
+  }
+  return lengths;
+}
+
 absl::StatusOr<std::vector<AttentionFigures>> BenchAttention(
     Backend& backend, RoofMeter& roofs, const AttentionBenchOptions& options) {
   WINNOW_ASSIGN_OR_RETURN(const Problem problem,
                           MakeProblem(backend, roofs, options));
   const size_t count = options.groups.size();
-  std::vector<std::vector<double>> ragged(count);
-  std::vector<std::vector<double>> equal(count);
+  std::vector<PairSamples> ragged(count);
+  std::vector<PairSamples> razor(count);
   for (int repeat = 0; repeat < options.repeats; ++repeat) {
     WaitUntilQuiet(kQuietCores, options.wait_quiet);
     WINNOW_RETURN_IF_ERROR(roofs.Sample());
     for (size_t i = 0; i < count; ++i) {
       const int group = options.groups[i];
-      WINNOW_ASSIGN_OR_RETURN(
-          const double ragged_rate,
-          AttentionRate(backend, problem, problem.ragged, group));
-      WINNOW_ASSIGN_OR_RETURN(
-          const double equal_rate,
-          AttentionRate(backend, problem, problem.equal, group));
-      ragged[i].push_back(ragged_rate);
-      equal[i].push_back(equal_rate);
+      WINNOW_RETURN_IF_ERROR(
+          ragged[i].Add(backend, problem, problem.ragged, group));
+      WINNOW_RETURN_IF_ERROR(
+          razor[i].Add(backend, problem, problem.razor, group));
     }
   }
   std::vector<AttentionFigures> figures;
   figures.reserve(count);
   for (size_t i = 0; i < count; ++i) {
     figures.push_back({.group = options.groups[i],
-                       .num_rows = std::ssize(problem.lengths),
-                       .num_tokens = problem.num_tokens(),
-                       .read_bytes = problem.read_bytes(),
-                       .ragged_bytes_per_s = SpreadOf(ragged[i]),
-                       .equal_bytes_per_s = SpreadOf(equal[i])});
+                       .num_rows = problem.ragged.num_rows,
+                       .num_tokens = problem.ragged.num_tokens,
+                       .read_bytes = problem.ReadBytes(problem.ragged),
+                       .ragged_bytes_per_s = SpreadOf(ragged[i].uneven),
+                       .equal_bytes_per_s = SpreadOf(ragged[i].equal),
+                       .ragged_equal_time_ratio = SpreadOf(ragged[i].ratio),
+                       .razor_bytes_per_s = SpreadOf(razor[i].uneven),
+                       .razor_equal_bytes_per_s = SpreadOf(razor[i].equal),
+                       .razor_equal_time_ratio = SpreadOf(razor[i].ratio)});
   }
   return figures;
 }

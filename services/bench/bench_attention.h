@@ -27,7 +27,21 @@ struct AttentionFigures {
   uint64_t read_bytes = 0;
   Spread ragged_bytes_per_s;  // rows of 64 to 8,192 tokens
   Spread equal_bytes_per_s;   // as many rows, of equal length, as many tokens
+  Spread ragged_equal_time_ratio;  // in the same round
+  // The same in calls as a batch's layers make them under razor, kStepRows
+  // each, and of as many equal rows with as many tokens.
+  Spread razor_bytes_per_s;
+  Spread razor_equal_bytes_per_s;
+  Spread razor_equal_time_ratio;
 };
+
+// Rows of one layer when eight sequences with three KV heads step together.
+inline constexpr int kStepRows = 24;
+
+// Token counts of a layer's rows under razor: one head of three keeps 4,096
+// tokens, the others the first few, the compensation entry, a window of 256
+// and what has come since the last whole block.
+std::vector<int> RazorStepLengths();
 
 // Token counts of the rows that fill `num_tiles` tiles: deterministic, 1 to
 // 128 tiles each, the last tile partly filled.

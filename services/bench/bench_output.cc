@@ -1,6 +1,9 @@
 #include "services/bench/bench_output.h"
 
 #include <iostream>
+#include <string_view>
+
+#include <unistd.h>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -41,6 +44,12 @@ absl::Status BenchOutput::Write(const Json& json, const std::string& table) {
         absl::StrCat("cannot write all of ", path_, "; is the disk full?"));
   }
   return absl::OkStatus();
+}
+
+void ShowBenchStep(std::string_view text) {
+  if (isatty(STDERR_FILENO) != 0) {
+    std::cerr << text << " ...\n";
+  }
 }
 
 Json RunJson() {

@@ -2,6 +2,7 @@
 
 #include <fstream>
 #include <string>
+#include <string_view>
 
 #include "absl/status/status.h"
 
@@ -26,10 +27,14 @@ class BenchOutput {
   std::ofstream file_;
 };
 
+// Says on the error output what is measured now, if that is a terminal.
+void ShowBenchStep(std::string_view text);
+
 // What every benchmark says first: version, date, CPU.
 Json RunJson();
 
-// The subcommands of `winnow bench` that start services.
+// The subcommands of `winnow bench`.
+void AddEngineBench(CLI::App& bench, absl::Status& status);
 void AddTransferBench(CLI::App& bench, absl::Status& status);
 void AddServeBench(CLI::App& bench, absl::Status& status);
 

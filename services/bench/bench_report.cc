@@ -61,6 +61,23 @@ Json EngineJson(const EngineFigures& figures) {
   return json;
 }
 
+Json BatchJson(const BatchFigures& figures) {
+  Json json;
+  json["policy"] = PolicyJson(figures.plan);
+  json["sequences"] = figures.sequences;
+  json["context_tokens"] = figures.context_tokens;
+  json["steps"] = figures.steps;
+  json["mean_batch"] = figures.mean_batch;
+  json["decode_tokens_per_s"] = SpreadJson(figures.decode_tokens_per_s);
+  json["decode_roof_tokens_per_s"] = figures.roof_tokens_per_s;
+  json["decode_roof_share"] =
+      figures.decode_tokens_per_s.median / figures.roof_tokens_per_s;
+  json["read_bytes_per_step"] = figures.step_read_bytes;
+  json["read_roof_bytes_per_s"] = SpreadJson(figures.read_bytes_per_s);
+  json["other_cores"] = SpreadJson(figures.other_cores);
+  return json;
+}
+
 Json AttentionJson(const AttentionFigures& figures, const RoofFigures& roofs) {
   const double roof = roofs.read_bytes_per_s.median;
   Json json;
@@ -70,6 +87,10 @@ Json AttentionJson(const AttentionFigures& figures, const RoofFigures& roofs) {
   json["read_bytes"] = figures.read_bytes;
   json["ragged_bytes_per_s"] = SpreadJson(figures.ragged_bytes_per_s);
   json["equal_bytes_per_s"] = SpreadJson(figures.equal_bytes_per_s);
+  json["ragged_equal_time_ratio"] = SpreadJson(figures.ragged_equal_time_ratio);
+  json["razor_bytes_per_s"] = SpreadJson(figures.razor_bytes_per_s);
+  json["razor_equal_bytes_per_s"] = SpreadJson(figures.razor_equal_bytes_per_s);
+  json["razor_equal_time_ratio"] = SpreadJson(figures.razor_equal_time_ratio);
   json["roof_bytes_per_s"] = roof;
   json["ragged_roof_share"] = figures.ragged_bytes_per_s.median / roof;
   json["equal_roof_share"] = figures.equal_bytes_per_s.median / roof;
@@ -113,6 +134,9 @@ Json ReportJson(const BenchReport& report) {
   json["roofs"] = RoofsJson(report.roofs);
   for (const EngineFigures& figures : report.engine) {
     json["engine"].push_back(EngineJson(figures));
+  }
+  for (const BatchFigures& figures : report.batch) {
+    json["batch"].push_back(BatchJson(figures));
   }
   for (const AttentionFigures& figures : report.attention) {
     json["attention"].push_back(AttentionJson(figures, report.roofs));

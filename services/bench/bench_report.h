@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "services/bench/bench_attention.h"
+#include "services/bench/bench_batch.h"
 #include "services/bench/bench_engine.h"
 #include "services/bench/bench_machine.h"
 #include "services/bench/bench_roofs.h"
@@ -34,6 +35,7 @@ struct BenchReport {
   LoadedMemory memory;
   RoofFigures roofs;
   std::vector<EngineFigures> engine;  // empty: the section was not run
+  std::vector<BatchFigures> batch;
   std::vector<AttentionFigures> attention;
   std::optional<StoreFigures> store;
   double other_cores = 0;  // kept busy by other processes, whole run

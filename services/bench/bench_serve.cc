@@ -216,9 +216,11 @@ absl::StatusOr<ServeReport> BenchServe(const ServeBenchOptions& options) {
   WINNOW_ASSIGN_OR_RETURN(const double tokens_per_word,
                           TokensPerWord(servers[0]));
   WINNOW_RETURN_IF_ERROR(RunRounds(options, servers, tokens_per_word, report));
-  WINNOW_ASSIGN_OR_RETURN(
-      report.load,
-      BenchLoad(*servers[0].deployment, options.load, tokens_per_word));
+  if (options.with_load) {
+    WINNOW_ASSIGN_OR_RETURN(
+        report.load,
+        BenchLoad(*servers[0].deployment, options.load, tokens_per_word));
+  }
   report.other_cores = load.OtherCores();
   return report;
 }

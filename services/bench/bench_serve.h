@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,7 @@ struct ServeBenchOptions {
   // the cache.
   uint64_t store_bytes = uint64_t{512} << 20;
   LoadBenchOptions load;
+  bool with_load = true;      // else the answers alone
   absl::Duration wait_quiet;  // before each answer, at most
 };
 
@@ -58,7 +60,7 @@ struct ServeReport {
   std::vector<PolicyFigures> policies;
   uint64_t one_resident_bytes = 0;  // before the first answer
   uint64_t split_resident_bytes = 0;
-  LoadFigures load;  // of the one process
+  std::optional<LoadFigures> load;  // of the one process
   double other_cores = 0;
 };
 

@@ -1,10 +1,8 @@
 // `winnow bench transfer` and `winnow bench serve`.
 #include <filesystem>
-#include <iostream>
 #include <memory>
 
 #include <sys/resource.h>
-#include <unistd.h>
 
 #include "absl/strings/str_cat.h"
 
@@ -22,7 +20,8 @@ namespace winnow {
 namespace {
 
 struct ServicesFlags {
-  std::string model;  // of serve
+  std::string model;          // of serve
+  bool answers_only = false;  // likewise
   BenchOutput output;
   int rounds = 5;
   int wait_quiet_seconds = 0;
@@ -46,12 +45,6 @@ struct ServicesFlags {
   }
 };
 
-void Progress(std::string_view text) {
-  if (isatty(STDERR_FILENO) != 0) {
-    std::cerr << text << " ...\n";
-  }
-}
-
 absl::Status RunTransfer(ServicesFlags& flags) {
   KeepLargeBlocks();  // as a decode role does
   WINNOW_RETURN_IF_ERROR(flags.output.Open());
@@ -61,7 +54,7 @@ absl::Status RunTransfer(ServicesFlags& flags) {
   if (flags.quick) {
     options.context_bytes = {size_t{2} << 20, size_t{8} << 20};
   }
-  Progress("Transfer between two processes");
+  ShowBenchStep("Transfer between two processes");
   WINNOW_ASSIGN_OR_RETURN(const TransferReport report, BenchTransfer(options));
   Json json = RunJson();
   json["quick"] = flags.quick;
@@ -74,6 +67,7 @@ ServeBenchOptions ServeOptions(const ServicesFlags& flags) {
   options.model = flags.model;
   options.rounds = flags.rounds;
   options.wait_quiet = absl::Seconds(flags.wait_quiet_seconds);
+  options.with_load = !flags.answers_only;
   if (flags.quick) {
     options.context_tokens = 300;
     options.answer_tokens = 4;
@@ -110,8 +104,10 @@ absl::Status AllowOpenFiles(int connections) {
 absl::Status RunServe(ServicesFlags& flags) {
   WINNOW_RETURN_IF_ERROR(flags.output.Open());
   const ServeBenchOptions options = ServeOptions(flags);
-  WINNOW_RETURN_IF_ERROR(AllowOpenFiles(options.load.idle_connections));
-  Progress("One process against one for each role");
+  if (options.with_load) {
+    WINNOW_RETURN_IF_ERROR(AllowOpenFiles(options.load.idle_connections));
+  }
+  ShowBenchStep("One process against one for each role");
   WINNOW_ASSIGN_OR_RETURN(const ServeReport report, BenchServe(options));
   Json json = RunJson();
   json["quick"] = flags.quick;
@@ -141,6 +137,8 @@ void AddServeBench(CLI::App& bench, absl::Status& status) {
   command->add_option("--model", flags->model, "GGUF file or folder")
       ->required()
       ->type_name("PATH");
+  command->add_flag("--answers-only", flags->answers_only,
+                    "single answers alone: no streams, no connections");
   flags->AddTo(*command);
   command->footer("Example:\n  winnow bench serve --model M.gguf --rounds 5");
   command->callback([flags, &status] { status = RunServe(*flags); });

@@ -147,9 +147,11 @@ Json ServeJson(const ServeReport& report) {
          {"inter_token_ratio", SpreadJson(figures.inter_token_ratio)},
          {"total_ratio", SpreadJson(figures.total_ratio)}});
   }
-  json["streams"] = StreamsJson(report.load.streams);
-  json["idle_connections"] = IdleJson(report.load.idle);
-  json["held_streams"] = HeldJson(report.load.held);
+  if (report.load.has_value()) {
+    json["streams"] = StreamsJson(report.load->streams);
+    json["idle_connections"] = IdleJson(report.load->idle);
+    json["held_streams"] = HeldJson(report.load->held);
+  }
   return json;
 }
 
@@ -189,7 +191,7 @@ std::string ServeTable(const ServeReport& report) {
         figures.first_token_ratio.median, figures.second_token_ratio.median,
         figures.inter_token_ratio.median, figures.total_ratio.median);
   }
-  return text + LoadRows(report.load);
+  return report.load.has_value() ? text + LoadRows(*report.load) : text;
 }
 
 }  // namespace winnow

@@ -106,18 +106,37 @@ std::string DecodeTable(const std::vector<EngineFigures>& rows) {
   return text;
 }
 
+std::string BatchTable(const std::vector<BatchFigures>& rows) {
+  std::string text = Format(
+      "\nDecode of %d sequences at once, tokens/s\ncontext  policy     %9s %9s "
+      "%9s %9s %6s %6s\n",
+      rows.front().sequences, "median", "min", "max", "roof", "share",
+      "others");
+  for (const BatchFigures& row : rows) {
+    text += Format("%7d  %-10s", static_cast<int>(row.context_tokens),
+                   std::string(PolicyName(row.plan.policy.kind)).c_str()) +
+            " " + Triple(row.decode_tokens_per_s, 1, 1) +
+            Format(" %9.1f %5.1f%% %6.2f\n", row.roof_tokens_per_s,
+                   100 * row.decode_tokens_per_s.median / row.roof_tokens_per_s,
+                   row.other_cores.median);
+  }
+  return text;
+}
+
 std::string AttentionTable(const BenchReport& report) {
   const double roof = report.roofs.read_bytes_per_s.median;
-  std::string text =
-      Format("\n%-17s %9s %9s %9s %9s %6s %9s %6s\n", "Attention, GB/s",
-             "median", "min", "max", "roof", "share", "equal", "share");
+  std::string text = Format("\n%-17s %9s %9s %9s %9s %6s %9s %6s %9s %9s\n",
+                            "Attention, GB/s", "median", "min", "max", "roof",
+                            "share", "equal", "share", "razor", "equal");
   for (const AttentionFigures& row : report.attention) {
     text += Format("  ragged, group %2d", row.group) + " " +
             Triple(row.ragged_bytes_per_s, kGiga, 1) +
-            Format(" %9.1f %5.1f%% %9.1f %5.1f%%\n", roof / kGiga,
+            Format(" %9.1f %5.1f%% %9.1f %5.1f%% %9.1f %9.1f\n", roof / kGiga,
                    100 * row.ragged_bytes_per_s.median / roof,
                    row.equal_bytes_per_s.median / kGiga,
-                   100 * row.equal_bytes_per_s.median / roof);
+                   100 * row.equal_bytes_per_s.median / roof,
+                   row.razor_bytes_per_s.median / kGiga,
+                   row.razor_equal_bytes_per_s.median / kGiga);
   }
   return text;
 }
@@ -142,6 +161,9 @@ std::string ReportTable(const BenchReport& report) {
   std::string text = Heading(report) + RoofsTable(report.roofs);
   if (!report.engine.empty()) {
     text += PrefillTable(report.engine) + DecodeTable(report.engine);
+  }
+  if (!report.batch.empty()) {
+    text += BatchTable(report.batch);
   }
   if (!report.attention.empty()) {
     text += AttentionTable(report);

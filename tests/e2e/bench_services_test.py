@@ -112,6 +112,15 @@ class BenchServicesTest(winnow_cli.WinnowTest):
             held["resident_peak_bytes"], held["resident_before_bytes"] // 2
         )
 
+    def testAnswersAloneComeWithoutStreams(self):
+        figures = self.bench(
+            *("serve", "--quick", "--rounds", "1", "--answers-only"),
+            *("--model", winnow_cli.MODEL),
+        )
+        self.assertEqual(len(figures["answers"]), 2)
+        for name in ("streams", "idle_connections", "held_streams"):
+            self.assertNotIn(name, figures)
+
     def testAModelThatIsNotThereEndsEverything(self):
         out = self.run_winnow("bench", "serve", "--quick", "--model", "none.gguf")
         self.assertNotEqual(out.code, 0)

@@ -209,8 +209,8 @@ Outcome RunBench(const std::string& options) {
 // every median lies between its least and its greatest.
 void ExpectFigures(const nlohmann::json& json, const std::string& name) {
   static const std::set<std::string> kMayBeZero = {
-      "other_cores",    "engine", "store",     "sinks",
-      "window_divisor", "slack",  "min_length"};
+      "other_cores", "engine",         "batch", "attention", "store",
+      "sinks",       "window_divisor", "slack", "min_length"};
   if (!json.is_structured()) {
     if (json.is_number() && !kMayBeZero.contains(name)) {
       EXPECT_GT(json.get<double>(), 0) << name;
@@ -250,7 +250,7 @@ TEST(BenchCommandTest, JsonHoldsEveryFigureBesideItsRoof) {
   ASSERT_EQ(json.at("engine").size(), 2);
   EXPECT_EQ(json.at("engine")[0].at("policy").at("name"), "full");
   EXPECT_EQ(json.at("engine")[1].at("policy").at("name"), "razor");
-  EXPECT_EQ(json.at("attention").size(), 5);  // groups 1, 3, 4, 8, 16
+  EXPECT_EQ(json.at("attention").size(), 6);  // groups 1, 2, 3, 4, 8, 16
   for (const auto& engine : json.at("engine")) {
     EXPECT_EQ(engine.at("context_tokens"), 64);
     EXPECT_EQ(engine.at("kv").at("full_bytes"), 64 * 23040);
@@ -262,6 +262,23 @@ TEST(BenchCommandTest, JsonHoldsEveryFigureBesideItsRoof) {
       EXPECT_NEAR(engine.at(name + "_roof_share").get<double>(), rate / roof,
                   1e-9);
     }
+  }
+  ExpectFigures(json, "");
+}
+
+TEST(BenchCommandTest, SequencesThatDecodeAtOnceHaveASectionOfTheirOwn) {
+  const Outcome outcome = RunBench(
+      "--sections batch --batch-sequences 2 --batch-context 64 --repeats 1 "
+      "--decode-tokens 3 --working-set 16MiB --store-size 64MiB --json");
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+  const auto json = nlohmann::json::parse(outcome.output);
+  EXPECT_FALSE(json.contains("engine"));
+  ASSERT_EQ(json.at("batch").size(), 2);
+  for (const auto& batch : json.at("batch")) {
+    EXPECT_EQ(batch.at("sequences"), 2);
+    EXPECT_EQ(batch.at("context_tokens"), 64);
+    EXPECT_EQ(batch.at("steps"), 2);
+    EXPECT_EQ(batch.at("mean_batch"), 2);
   }
   ExpectFigures(json, "");
 }
