@@ -54,12 +54,13 @@ TEST(MachineTest, ForeignStatFilesHaveNoBusyTicks) {
 }
 
 TEST(MachineTest, ResidentMemoryIsReadInBytes) {
-  const auto memory = ParseResidentMemory(
+  const auto read = ParseResidentMemory(
       "Name:\tx\nVmRSS:\t     300 kB\nRssAnon:\t 100 kB\nRssFile:\t 200 kB\n");
-  ASSERT_TRUE(memory.has_value());
-  EXPECT_EQ(memory->total_bytes, 300 * 1024);
-  EXPECT_EQ(memory->anonymous_bytes, 100 * 1024);
-  EXPECT_EQ(memory->file_bytes, 200 * 1024);
+  ASSERT_TRUE(read.has_value());
+  const ResidentMemory memory = read.value_or(ResidentMemory{});
+  EXPECT_EQ(memory.total_bytes, 300 * 1024);
+  EXPECT_EQ(memory.anonymous_bytes, 100 * 1024);
+  EXPECT_EQ(memory.file_bytes, 200 * 1024);
   EXPECT_EQ(ParseResidentMemory("VmRSS: 300 kB\n"), std::nullopt);
 }
 
