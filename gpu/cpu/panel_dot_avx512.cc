@@ -188,15 +188,15 @@ void DotRows(const Int8DotArgs& args) {
 PanelDot SelectPanelDot(WeightType type) {
   switch (type) {
     case WeightType::kQ4_0:
-      return DotRows<kPanelQ4_0>;
+      return DotRows<kPanelQ40>;
     case WeightType::kQ4_1:
-      return DotRows<kPanelQ4_1>;
+      return DotRows<kPanelQ41>;
     case WeightType::kQ5_0:
-      return DotRows<kPanelQ5_0>;
+      return DotRows<kPanelQ50>;
     case WeightType::kQ5_1:
-      return DotRows<kPanelQ5_1>;
+      return DotRows<kPanelQ51>;
     case WeightType::kQ8_0:
-      return DotRows<kPanelQ8_0>;
+      return DotRows<kPanelQ80>;
     default:
       return nullptr;
   }

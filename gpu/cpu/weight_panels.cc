@@ -106,15 +106,15 @@ void PackPanel(const WeightView& rows, const PanelFormat& format, int64_t panel,
 std::optional<PanelFormat> FindPanelFormat(WeightType type) {
   switch (type) {
     case WeightType::kQ4_0:
-      return kPanelQ4_0;
+      return kPanelQ40;
     case WeightType::kQ4_1:
-      return kPanelQ4_1;
+      return kPanelQ41;
     case WeightType::kQ5_0:
-      return kPanelQ5_0;
+      return kPanelQ50;
     case WeightType::kQ5_1:
-      return kPanelQ5_1;
+      return kPanelQ51;
     case WeightType::kQ8_0:
-      return kPanelQ8_0;
+      return kPanelQ80;
     default:
       return std::nullopt;
   }
@@ -137,7 +137,7 @@ void DequantizePanelRow(const WeightView& panels, int64_t row, float* output) {
   const int64_t blocks = panels.cols / kPanelBlockValues;
   const int lane = static_cast<int>(row % kPanelRows);
   const std::byte* block = panels.Panel(row / kPanelRows);
-  std::byte in_panel[kPanelQ8_0.Bytes()];
+  std::byte in_panel[kPanelQ80.Bytes()];
   std::byte in_row[kMaxBlockBytes];
   for (int64_t i = 0; i < blocks; ++i) {
     std::memcpy(in_panel, block, format->Bytes());

@@ -48,11 +48,11 @@ struct PanelFormat {
   }
 };
 
-inline constexpr PanelFormat kPanelQ4_0{.bits = 4, .offset = 8};
-inline constexpr PanelFormat kPanelQ4_1{.bits = 4, .minimum = true};
-inline constexpr PanelFormat kPanelQ5_0{.bits = 5, .offset = 16};
-inline constexpr PanelFormat kPanelQ5_1{.bits = 5, .minimum = true};
-inline constexpr PanelFormat kPanelQ8_0{.bits = 8, .offset = 128};
+inline constexpr PanelFormat kPanelQ40{.bits = 4, .offset = 8};
+inline constexpr PanelFormat kPanelQ41{.bits = 4, .minimum = true};
+inline constexpr PanelFormat kPanelQ50{.bits = 5, .offset = 16};
+inline constexpr PanelFormat kPanelQ51{.bits = 5, .minimum = true};
+inline constexpr PanelFormat kPanelQ80{.bits = 8, .offset = 128};
 
 // Nothing for the types that stay in rows.
 std::optional<PanelFormat> FindPanelFormat(WeightType type);

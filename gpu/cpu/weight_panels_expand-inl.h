@@ -13,7 +13,7 @@
 #include "gpu/cpu/weight_panels.h"
 
 namespace winnow {
-namespace {
+namespace {  // NOLINT(google-build-namespaces): once for each instruction set
 
 __m512 LoadHalves(const std::byte* halves) {
   return _mm512_cvtph_ps(
@@ -89,15 +89,15 @@ void ExpandAnyPanels(const WeightView& panels, int64_t first, int64_t last,
   assert(panels.layout == WeightLayout::kPanels);
   switch (panels.type) {
     case WeightType::kQ4_0:
-      return ExpandPanels<kPanelQ4_0>(panels, first, last, stride, output);
+      return ExpandPanels<kPanelQ40>(panels, first, last, stride, output);
     case WeightType::kQ4_1:
-      return ExpandPanels<kPanelQ4_1>(panels, first, last, stride, output);
+      return ExpandPanels<kPanelQ41>(panels, first, last, stride, output);
     case WeightType::kQ5_0:
-      return ExpandPanels<kPanelQ5_0>(panels, first, last, stride, output);
+      return ExpandPanels<kPanelQ50>(panels, first, last, stride, output);
     case WeightType::kQ5_1:
-      return ExpandPanels<kPanelQ5_1>(panels, first, last, stride, output);
+      return ExpandPanels<kPanelQ51>(panels, first, last, stride, output);
     default:
-      return ExpandPanels<kPanelQ8_0>(panels, first, last, stride, output);
+      return ExpandPanels<kPanelQ80>(panels, first, last, stride, output);
   }
 }
 
