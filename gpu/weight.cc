@@ -133,8 +133,9 @@ size_t WeightView::RowBytes() const {
 }
 
 size_t WeightView::Bytes() const {
-  const int64_t held =
-      layout == WeightLayout::kPanels ? (rows + 15) / 16 * 16 : rows;
+  const int64_t held = layout == WeightLayout::kPanels
+                           ? (rows + kPanelRows - 1) / kPanelRows * kPanelRows
+                           : rows;
   return RowBytes() * static_cast<size_t>(held);
 }
 

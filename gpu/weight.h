@@ -33,10 +33,13 @@ struct WeightBlock {
 // The block of `type`.
 const WeightBlock& GetWeightBlock(WeightType type);
 
+// Rows of a panel.
+inline constexpr int kPanelRows = 16;
+
 // How the blocks of a matrix lie.
 enum class WeightLayout : uint8_t {
   kRows,    // row-major, each row a run of whole blocks: as files have them
-  kPanels,  // sixteen rows side by side: the CPU backend's own
+  kPanels,  // kPanelRows rows side by side: the CPU backend's own
             // (gpu/cpu/weight_panels.h), of no use to another
 };
 
@@ -55,9 +58,9 @@ struct WeightView {
   const std::byte* Row(int64_t row) const {
     return data + static_cast<size_t>(row) * RowBytes();
   }
-  // Of kPanels: rows [16 * panel, 16 * panel + 16).
+  // Of kPanels: the kPanelRows rows from kPanelRows * panel on.
   const std::byte* Panel(int64_t panel) const {
-    return data + static_cast<size_t>(panel) * RowBytes() * 16;
+    return data + static_cast<size_t>(panel) * RowBytes() * kPanelRows;
   }
 };
 

@@ -12,10 +12,10 @@ inline constexpr int kInt8BlockValues = 32;
 //
 //   input ~ scale * (128 * coarse + fine),  scale = max |block| / 16256
 //
-// so that integer units multiply either by the weights' bytes.  One plane alone
-// moves a logit by up to 0.7 and one greedy choice in fifty (measured on
-// SmolLM2-135M); two are finer than bfloat16, and decode waits for memory, not
-// for the second product.
+// so that integer units multiply either by the weights' bytes.  With one plane
+// alone SmolLM2-135M, teacher-forced over 1,117 tokens, chose otherwise than in
+// float32 where the two best logits were up to 0.75 apart; with two nowhere
+// beyond 0.02.  Decode waits for memory, not for the second product.
 struct alignas(16) Int8Block {
   int8_t coarse[kInt8BlockValues];
   int8_t fine[kInt8BlockValues];  // in [-64, 63]

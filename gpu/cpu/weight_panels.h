@@ -25,7 +25,6 @@ namespace winnow {
 // high[j][1] are their fifth bits.  Bytes of 8 bits are value 4 j + i plus 128:
 // the unsigned operand of VNNI.  Rows beyond the last are zero.  A panel is as
 // long as its sixteen rows were.
-inline constexpr int kPanelRows = 16;
 inline constexpr int kPanelBlockValues = 32;
 
 // What the blocks of a weight type hold.
