@@ -4,22 +4,8 @@
 #include <cstdint>
 #include <cstring>
 
-// GCC 12 takes the deliberately undefined operands of its own intrinsics for
-// mistakes (GCC bug 105593).
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#include <immintrin.h>
-#pragma GCC diagnostic pop
-
 #include "gpu/cpu/attention_kernel.h"
-
-// What the AVX512_BF16 kernels share.  Everything here is inlined into
-// functions with this attribute and called behind a check of the CPU only.
-#define WINNOW_AVX512_BF16 \
-  __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")))
-#define WINNOW_AVX512_BF16_INLINE \
-  WINNOW_AVX512_BF16 __attribute__((always_inline)) inline
+#include "gpu/cpu/avx512_bf16.h"
 
 namespace winnow {
 
@@ -47,23 +33,11 @@ WINNOW_AVX512_BF16_INLINE __m512 DotPairs(__m512 sum, __m512i a, __m512i b) {
                           reinterpret_cast<__m512bh>(b));
 }
 
-// 32 floats to bfloat16, `low` first.
-WINNOW_AVX512_BF16_INLINE __m512i RoundPairs(__m512 low, __m512 high) {
-  return reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low));
-}
-
 // Two neighbouring bfloat16 in every lane.
 WINNOW_AVX512_BF16_INLINE __m512i BroadcastPair(const uint16_t* pair) {
   int word;
   std::memcpy(&word, pair, sizeof(word));
   return _mm512_set1_epi32(word);
-}
-
-// Asks for memory that the next tile will need.
-inline void Prefetch(const std::byte* address, size_t bytes) {
-  for (size_t i = 0; i < bytes; i += 64) {
-    _mm_prefetch(reinterpret_cast<const char*>(address + i), _MM_HINT_T0);
-  }
 }
 
 // Many lanes, a query vector each: groups of 16 share every load of a key.

@@ -161,9 +161,6 @@ template <int kGroups>
 WINNOW_AVX512_BF16 void OnlineSoftmax(int num_keys, float scale_log2,
                                       const Lanes<kGroups>& lanes) {
   constexpr int kStride = Lanes<kGroups>::kStride;
-  const __m512i interleave = _mm512_set_epi16(
-      31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22,
-      6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
   const __m512 scale = _mm512_set1_ps(scale_log2);
   for (int lane = 0; lane < kStride; lane += kWidth) {
     const float* logits = lanes.logits + lane;
@@ -185,8 +182,7 @@ WINNOW_AVX512_BF16 void OnlineSoftmax(int num_keys, float scale_log2,
               ? Exp2(_mm512_fmsub_ps(
                     scale, _mm512_load_ps(logits + (k + 1) * kStride), max))
               : _mm512_setzero_ps();
-      const __m512i pairs =
-          _mm512_permutexvar_epi16(interleave, RoundPairs(even, odd));
+      const __m512i pairs = RoundInterleaved(even, odd);
       _mm512_store_si512(lanes.probabilities + k / 2 * kStride + lane, pairs);
       // The sum is that of the rounded ones: weights that add up to one.
       even_sum = _mm512_add_ps(

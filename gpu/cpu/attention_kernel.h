@@ -80,4 +80,9 @@ AttentionKernels GetFloat32AttentionKernels(CpuLevel level);
 void Bfloat16Attention(const AttentionSpan& span, std::byte* scratch,
                        const AttentionPartial& partial);
 
+// The same with the products through AMX, where head_dim is a multiple of 32.
+// Needs CpuLevel::kAmx.
+void AmxAttention(const AttentionSpan& span, std::byte* scratch,
+                  const AttentionPartial& partial);
+
 }  // namespace winnow

@@ -37,6 +37,8 @@ absl::string_view LevelName(CpuLevel level) {
       return "avx512";
     case CpuLevel::kAvx512Bf16:
       return "avx512_bf16";
+    case CpuLevel::kAmx:
+      return "amx";
   }
   return "";  // no level has another value
 }

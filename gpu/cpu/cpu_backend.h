@@ -15,9 +15,9 @@ enum class Numerics : uint8_t {
   kFloat32,  // float32 GEMM, unquantised activations
 };
 
-// Instruction sets, each including those before it.  AMX is used by oneDNN
-// alone, where the machine and kAvx512Bf16 allow it.
-enum class CpuLevel : uint8_t { kAvx2, kAvx512, kAvx512Bf16 };
+// Instruction sets, each including those before it.  Where the machine has AMX,
+// oneDNN uses it at kAvx512Bf16 too.
+enum class CpuLevel : uint8_t { kAvx2, kAvx512, kAvx512Bf16, kAmx };
 
 // The best level of this machine.  FailedPrecondition below AVX2 with FMA.
 absl::StatusOr<CpuLevel> DetectCpuLevel();
@@ -26,7 +26,7 @@ struct CpuOptions {
   Numerics numerics = Numerics::kFast;
   int num_threads = 0;  // 0: the cores that the process may use (affinity and
                         // cgroup quota)
-  CpuLevel max_level = CpuLevel::kAvx512Bf16;  // lower it to test older paths
+  CpuLevel max_level = CpuLevel::kAmx;  // lower it to test older paths
 };
 
 // The plain loops: one thread, float32 inside, written to be read.

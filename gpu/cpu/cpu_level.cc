@@ -1,6 +1,8 @@
 #include <cstdint>
 
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "gpu/cpu/cpu_backend.h"
 
@@ -31,13 +33,30 @@ uint64_t EnabledState() {
   return uint64_t{high} << 32 | low;
 }
 
+// Asks Linux to save the tiles of this process' threads; using them without is
+// an illegal instruction.  Refused below Linux 5.16, and where a thread's
+// alternate signal stack has no room for them.
+bool RequestTiles() {
+  constexpr int kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
+  constexpr int kTileData = 18;               // its bit in XCR0
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+
+bool HasAmx(const CpuidLeaf& extended, uint64_t state) {
+  constexpr uint32_t kBf16Tile = 1u << 22 | 1u << 24;
+  constexpr uint64_t kTileState = 0x60000;  // configuration and data
+  return HasAll(extended.edx, kBf16Tile) &&
+         (state & kTileState) == kTileState && RequestTiles();
+}
+
 }  // namespace
 
 // kAvx2:       AVX2, FMA, F16C: Haswell, Zen.
 // kAvx512:     also F, BW, DQ, VL and VNNI: Cascade Lake, Ice Lake, Zen 4.
 //              Without VNNI (Skylake-X) the byte products of kAvx2 are as fast
 //              as anything, at higher clocks.
-// kAvx512Bf16: also AVX512_BF16: Cooper Lake, Sapphire Rapids, Zen 4.
+// kAvx512Bf16: also AVX512_BF16: Cooper Lake, Zen 4.
+// kAmx:        also AMX with bfloat16: Sapphire Rapids.
 absl::StatusOr<CpuLevel> DetectCpuLevel() {
   const CpuidLeaf basic = Cpuid(1, 0);
   const CpuidLeaf extended = Cpuid(7, 0);
@@ -59,8 +78,10 @@ absl::StatusOr<CpuLevel> DetectCpuLevel() {
     return CpuLevel::kAvx2;
   }
   constexpr uint32_t kAvx512Bf16Bit = 1u << 5;
-  return HasAll(extended1.eax, kAvx512Bf16Bit) ? CpuLevel::kAvx512Bf16
-                                               : CpuLevel::kAvx512;
+  if (!HasAll(extended1.eax, kAvx512Bf16Bit)) {
+    return CpuLevel::kAvx512;
+  }
+  return HasAmx(extended, state) ? CpuLevel::kAmx : CpuLevel::kAvx512Bf16;
 }
 
 }  // namespace winnow

@@ -260,7 +260,7 @@ class Gemm::Impl {
 
 Gemm::Gemm(ThreadPool& pool, CpuLevel level, Numerics numerics)
     : impl_(std::make_unique<Impl>(pool, numerics == Numerics::kFast &&
-                                             level == CpuLevel::kAvx512Bf16)) {}
+                                             level >= CpuLevel::kAvx512Bf16)) {}
 
 Gemm::~Gemm() = default;
 

@@ -137,7 +137,7 @@ void DecodeAttention(benchmark::State& state, CpuLevel level, KvDtype dtype) {
     rows[i].output = activations.output.data() + i * group * kHeadDim;
   }
   ThreadPool pool(static_cast<int>(state.range(1)));
-  CpuAttention attention(pool, level);
+  CpuAttention attention(pool, std::min(level, DetectCpuLevel().value()));
   for (auto _ : state) {
     const auto status = attention.Attention(
         MakeArgs(tiles.shape(), group, group * kHeadDim, rows));
@@ -168,7 +168,7 @@ void PrefillAttention(benchmark::State& state, CpuLevel level, KvDtype dtype) {
     rows[i].num_queries = kChunk;
   }
   ThreadPool pool(static_cast<int>(state.range(0)));
-  CpuAttention attention(pool, level);
+  CpuAttention attention(pool, std::min(level, DetectCpuLevel().value()));
   for (auto _ : state) {
     const auto status = attention.Attention(
         MakeArgs(tiles.shape(), kGroup, kKvHeads * kGroup * kHeadDim, rows));
@@ -236,6 +236,7 @@ BENCHMARK(AttentionMass)->Arg(1)->Unit(benchmark::kMillisecond);
       ->UseRealTime()                                                        \
       ->Unit(benchmark::kMillisecond)
 
+WINNOW_ATTENTION_BENCH(Amx_Bfloat16, kAmx, kBfloat16);
 WINNOW_ATTENTION_BENCH(Avx512Bf16_Bfloat16, kAvx512Bf16, kBfloat16);
 WINNOW_ATTENTION_BENCH(Avx512_Float32, kAvx512, kFloat32);
 WINNOW_ATTENTION_BENCH(Avx2_Bfloat16, kAvx2, kBfloat16);

@@ -13,6 +13,8 @@ const char* LevelName(CpuLevel level) {
       return "Avx512";
     case CpuLevel::kAvx512Bf16:
       return "Avx512Bf16";
+    case CpuLevel::kAmx:
+      return "Amx";
   }
   return "";
 }
@@ -44,8 +46,8 @@ std::vector<BackendCase> BackendCases() {
   if (!detected.ok()) {
     return cases;
   }
-  for (const CpuLevel level :
-       {CpuLevel::kAvx2, CpuLevel::kAvx512, CpuLevel::kAvx512Bf16}) {
+  for (const CpuLevel level : {CpuLevel::kAvx2, CpuLevel::kAvx512,
+                               CpuLevel::kAvx512Bf16, CpuLevel::kAmx}) {
     for (const Numerics numerics : {Numerics::kFast, Numerics::kFloat32}) {
       for (const int num_threads : {1, 2}) {
         if (level > *detected) {
