@@ -9,7 +9,6 @@
 #include "absl/strings/str_cat.h"
 
 #include "gpu/cpu/dequantize.h"
-#include "gpu/cpu/weight_panels.h"
 #include "oneapi/dnnl/dnnl.hpp"
 
 namespace winnow {
@@ -19,14 +18,13 @@ using dnnl::memory;
 
 // Primitives of other shapes are made anew, 50 microseconds each.
 constexpr size_t kMaxPrimitives = 64;
-constexpr int64_t kRowMultiple = kPanelRows;
+constexpr int64_t kRowMultiple = 16;  // of a stripe
 
 struct Shape {
   int64_t tokens;
   int64_t stripe_rows;
   int64_t cols;
   int64_t output_stride;
-  int64_t weight_stride;  // 0: rows; else of columns, as panels are expanded
   bool accumulate;
   auto operator<=>(const Shape&) const = default;
 };
@@ -37,17 +35,12 @@ struct Matmul {
 };
 
 // output[tokens, rows] (+)= input[tokens, cols] * weights[rows, cols]^T
-//
-// The weights are row-major, or column-major where panels were expanded: oneDNN
-// 2.6 asks for no packed format here and is as fast with either.
 Matmul MakeMatmul(const dnnl::engine& engine, const Shape& shape) {
   using dt = memory::data_type;
   const memory::desc input({shape.tokens, shape.cols}, dt::bf16,
                            memory::format_tag::ab);
-  const memory::dims by_row{1, shape.cols};
-  const memory::dims by_column{shape.weight_stride, 1};
   const memory::desc weights({shape.cols, shape.stripe_rows}, dt::bf16,
-                             shape.weight_stride == 0 ? by_row : by_column);
+                             memory::format_tag::ba);
   const memory::desc output({shape.tokens, shape.stripe_rows}, dt::f32,
                             memory::dims{shape.output_stride, 1});
   dnnl::primitive_attr attributes;
@@ -61,11 +54,6 @@ Matmul MakeMatmul(const dnnl::engine& engine, const Shape& shape) {
       dnnl::matmul::desc(input, weights, output), attributes, engine);
   return {dnnl::matmul(description), input, weights, output,
           description.scratchpad_desc()};
-}
-
-// Panels that hold rows [0, row).
-int64_t PanelsBefore(int64_t row) {
-  return (row + kPanelRows - 1) / kPanelRows;
 }
 
 void AddBias(const LinearArgs& args, int64_t first_row, int64_t rows,
@@ -126,11 +114,6 @@ class Gemm::Impl {
     return (rows + kRowMultiple - 1) / kRowMultiple * kRowMultiple;
   }
 
-  // From a column of an expanded stripe to the next; 0 for weights in rows.
-  int64_t WeightStride(const WeightView& weight) const {
-    return weight.layout == WeightLayout::kPanels ? StripeRows(weight) : 0;
-  }
-
   void LinearOfPart(const LinearArgs& args) {
     const int64_t stripe_rows = StripeRows(args.weight);
     const int64_t stripes = (args.weight.rows + stripe_rows - 1) / stripe_rows;
@@ -172,22 +155,16 @@ class Gemm::Impl {
                    int64_t stripe_rows, Thread& thread) {
     const int64_t cols = args.weight.cols;
     const int64_t rows = std::min(stripe_rows, args.weight.rows - first_row);
-    const bool panels = args.weight.layout == WeightLayout::kPanels;
     thread.float_weights.resize(static_cast<size_t>(stripe_rows * cols));
     float* weights = thread.float_weights.data();
-    if (panels) {
-      ExpandPanelsToFloat(args.weight, first_row / kPanelRows,
-                          PanelsBefore(first_row + rows), stripe_rows, weights);
-    } else {
-      for (int64_t row = 0; row < rows; ++row) {
-        DequantizeToFloat(args.weight.type, args.weight.Row(first_row + row),
-                          cols, weights + row * cols);
-      }
+    for (int64_t row = 0; row < rows; ++row) {
+      DequantizeToFloat(args.weight.type, args.weight.Row(first_row + row),
+                        cols, weights + row * cols);
     }
     float* output = args.output + first_row;
-    dnnl_sgemm('N', panels ? 'N' : 'T', args.num_tokens, rows, cols, 1.0f,
-               args.input, cols, weights, panels ? stripe_rows : cols,
-               args.accumulate ? 1.0f : 0.0f, output, args.weight.rows);
+    dnnl_sgemm('N', 'T', args.num_tokens, rows, cols, 1.0f, args.input, cols,
+               weights, cols, args.accumulate ? 1.0f : 0.0f, output,
+               args.weight.rows);
     if (args.bias != nullptr) {
       AddBias(args, first_row, rows, args.num_tokens, output);
     }
@@ -211,7 +188,6 @@ class Gemm::Impl {
                       .stripe_rows = rows,
                       .cols = args.weight.cols,
                       .output_stride = args.weight.rows,
-                      .weight_stride = WeightStride(args.weight),
                       .accumulate = args.accumulate};
     const auto found = primitives_.find(shape);
     if (found != primitives_.end()) {
@@ -223,18 +199,11 @@ class Gemm::Impl {
   void Bfloat16Stripe(const LinearArgs& args, int64_t first_row, int64_t rows,
                       const Matmul& matmul, Thread& thread) {
     const int64_t cols = args.weight.cols;
-    const int64_t stride = WeightStride(args.weight);
-    thread.bfloat16_weights.resize(
-        static_cast<size_t>(std::max(rows, stride) * cols));
+    thread.bfloat16_weights.resize(static_cast<size_t>(rows * cols));
     uint16_t* weights = thread.bfloat16_weights.data();
-    if (args.weight.layout == WeightLayout::kPanels) {
-      ExpandPanelsToBfloat16(args.weight, first_row / kPanelRows,
-                             PanelsBefore(first_row + rows), stride, weights);
-    } else {
-      for (int64_t row = 0; row < rows; ++row) {
-        DequantizeToBfloat16(args.weight.type, args.weight.Row(first_row + row),
-                             cols, weights + row * cols);
-      }
+    for (int64_t row = 0; row < rows; ++row) {
+      DequantizeToBfloat16(args.weight.type, args.weight.Row(first_row + row),
+                           cols, weights + row * cols);
     }
     thread.scratch.resize(matmul.scratch.get_size() + 64);
     float* output = args.output + first_row;
@@ -260,7 +229,7 @@ class Gemm::Impl {
 
 Gemm::Gemm(ThreadPool& pool, CpuLevel level, Numerics numerics)
     : impl_(std::make_unique<Impl>(pool, numerics == Numerics::kFast &&
-                                             level >= CpuLevel::kAvx512Bf16)) {}
+                                             level == CpuLevel::kAvx512Bf16)) {}
 
 Gemm::~Gemm() = default;
 

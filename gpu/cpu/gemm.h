@@ -11,9 +11,10 @@
 
 namespace winnow {
 
-// Linear for many tokens: stripes of the weight matrix are dequantised into a
-// thread's own scratch, which stays in its cache, and multiplied by oneDNN.
-// Stripes, not oneDNN's threads, spread the work: see ThreadPool.
+// Linear for many tokens and weights in rows: stripes of the weight matrix are
+// dequantised into a thread's own scratch, which stays in its cache, and
+// multiplied by oneDNN. Stripes, not oneDNN's threads, spread the work: see
+// ThreadPool.
 //
 // Scratch: per thread one stripe, at most kStripeBytes (or 16 rows, where
 // those are larger); with bfloat16, also the rounded input of at most

@@ -30,8 +30,6 @@ int32_t Sum(__m256i lanes) {
   return _mm_cvtsi128_si32(s);
 }
 
-constexpr float kLargest = 127 * 128;
-
 // Thirty-two 32-bit integers that fit to bytes.
 void StoreBytes(const __m256i integers[4], int8_t* bytes) {
   // Packing works within 128-bit lanes; the permutation restores the order.
@@ -50,7 +48,7 @@ void QuantizeBlock(const float* input, Int8Block& block) {
   const float largest = LargestMagnitude(values);
   // A block so small that the inverse overflows rounds to zero.
   const __m256 inverse =
-      _mm256_set1_ps(largest > 1e-34f ? kLargest / largest : 0.0f);
+      _mm256_set1_ps(largest > 1e-34f ? kPlaneLimit / largest : 0.0f);
   __m256i coarse[4];
   __m256i fine[4];
   __m256i sum = _mm256_setzero_si256();
@@ -64,7 +62,7 @@ void QuantizeBlock(const float* input, Int8Block& block) {
   }
   StoreBytes(coarse, block.coarse);
   StoreBytes(fine, block.fine);
-  block.scale = largest / kLargest;
+  block.scale = largest / kPlaneLimit;
   block.integer_sum = Sum(sum);
   block.sum = block.scale * static_cast<float>(block.integer_sum);
 }

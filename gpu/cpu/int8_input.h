@@ -8,6 +8,9 @@ namespace winnow {
 // an integer kernel.
 inline constexpr int kInt8BlockValues = 32;
 
+// Two planes of 8 bits reach this far: 128 * coarse + fine.
+inline constexpr float kPlaneLimit = 127 * 128;
+
 // A block of one token's input, rounded to 15 bits and held as two planes of 8:
 //
 //   input ~ scale * (128 * coarse + fine),  scale = max |block| / 16256

@@ -14,6 +14,8 @@ namespace {
 
 // Pieces handed to threads: large enough to stream, small enough to balance.
 constexpr int64_t kPieceBytes = int64_t{32} << 10;
+// Tokens whose input a thread rounds at a time.
+constexpr int kRoundedTokens = 16;
 // Panels made by a thread at a time.
 constexpr int64_t kPackedPanels = 16;
 
@@ -21,12 +23,6 @@ constexpr int64_t kPackedPanels = 16;
 int64_t PieceRows(const WeightView& weight) {
   const auto panel_bytes = static_cast<int64_t>(weight.RowBytes()) * kPanelRows;
   return std::max<int64_t>(1, kPieceBytes / panel_bytes) * kPanelRows;
-}
-
-bool AreFew(const LinearArgs& args) {
-  return args.num_tokens <= (args.weight.layout == WeightLayout::kPanels
-                                 ? CpuLinear::kMaxPanelDotTokens
-                                 : CpuLinear::kMaxDotTokens);
 }
 
 bool SharesInput(const LinearArgs& a, const LinearArgs& b) {
@@ -41,6 +37,7 @@ CpuLinear::CpuLinear(ThreadPool& pool, CpuLevel level, Numerics numerics)
       level_(level),
       numerics_(numerics),
       gemm_(pool, level, numerics),
+      tile_gemm_(pool),
       rows_(static_cast<size_t>(pool.num_threads())) {}
 
 bool CpuLinear::UsesPanels() const {
@@ -90,16 +87,42 @@ absl::Status CpuLinear::LinearAll(std::span<const LinearArgs> products) {
     few = few && AreFew(args);
   }
   if (!few) {
-    for (const LinearArgs& args : products) {
-      WINNOW_RETURN_IF_ERROR(AreFew(args) ? Linear(args) : gemm_.Linear(args));
-    }
-    return absl::OkStatus();
+    return LinearOfMany(products);
   }
   RoundInputs(products);
   PlanPieces(products);
   pool_.ParallelFor(std::ssize(pieces_), [&](int64_t i, int thread) {
     RunPiece(pieces_[static_cast<size_t>(i)], thread);
   });
+  return absl::OkStatus();
+}
+
+bool CpuLinear::AreFew(const LinearArgs& args) const {
+  if (args.weight.layout == WeightLayout::kRows) {
+    return args.num_tokens <= kMaxDotTokens;
+  }
+  return level_ < CpuLevel::kAmx || args.num_tokens <= kMaxPanelDotTokens;
+}
+
+// Not all of them are few.
+absl::Status CpuLinear::LinearOfMany(std::span<const LinearArgs> products) {
+  const auto uses_tiles = [this](const LinearArgs& args) {
+    return args.weight.layout == WeightLayout::kPanels && !AreFew(args);
+  };
+  while (!products.empty()) {
+    const LinearArgs& args = products.front();
+    size_t count = 1;
+    if (uses_tiles(args)) {
+      while (count < products.size() && uses_tiles(products[count]) &&
+             SharesInput(args, products[count])) {
+        ++count;
+      }
+      tile_gemm_.LinearAll(products.first(count));
+    } else {
+      WINNOW_RETURN_IF_ERROR(AreFew(args) ? Linear(args) : gemm_.Linear(args));
+    }
+    products = products.subspan(count);
+  }
   return absl::OkStatus();
 }
 
@@ -126,12 +149,25 @@ void CpuLinear::RoundInputs(std::span<const LinearArgs> products) {
     first_blocks_[i] = used;
     used += blocks * static_cast<size_t>(args.num_tokens);
     blocks_.resize(std::max(blocks_.size(), used));
-    for (int64_t token = 0; token < args.num_tokens; ++token) {
-      QuantizeInt8(
-          args.input + token * cols, cols,
-          &blocks_[first_blocks_[i] + static_cast<size_t>(token) * blocks]);
-    }
+    RoundInput(args, &blocks_[first_blocks_[i]]);
   }
+}
+
+void CpuLinear::RoundInput(const LinearArgs& args, Int8Block* blocks) {
+  const int64_t cols = args.weight.cols;
+  // A few are done before another thread would wake.
+  const int64_t tokens_a_piece = std::min(args.num_tokens, kRoundedTokens);
+  pool_.ParallelFor(
+      (args.num_tokens + tokens_a_piece - 1) / tokens_a_piece,
+      [&](int64_t piece, int) {
+        const int64_t first = piece * tokens_a_piece;
+        const int64_t last =
+            std::min<int64_t>(first + tokens_a_piece, args.num_tokens);
+        for (int64_t token = first; token < last; ++token) {
+          QuantizeInt8(args.input + token * cols, cols,
+                       blocks + token * (cols / kInt8BlockValues));
+        }
+      });
 }
 
 void CpuLinear::PlanPieces(std::span<const LinearArgs> products) {

@@ -8,6 +8,7 @@
 #include "gpu/cpu/int8_dot.h"
 #include "gpu/cpu/int8_input.h"
 #include "gpu/cpu/thread_pool.h"
+#include "gpu/cpu/tile_gemm.h"
 #include "gpu/linear.h"
 
 namespace winnow {
@@ -15,18 +16,20 @@ namespace winnow {
 // Matrix operations on the CPU.  A few tokens are bound by the speed of
 // memory: the weights are read once, by dot products, on integers where
 // numerics and type allow (panel_dot.h, int8_dot.h), else in float32.  More
-// tokens go to oneDNN (gemm.h).
+// tokens go to the matrix units (tile_gemm.h), stay with dot products where
+// there are none, or go to oneDNN if the weights are in rows (gemm.h).
 //
-// Scratch beside Gemm's: the rounded inputs of the products of one call, and
-// one float32 row per thread.
+// Scratch beside the GEMMs': the rounded inputs of the products of one call,
+// and one float32 row per thread.
 //
 // One caller at a time.
 class CpuLinear final : public LinearOps {
  public:
-  // So many tokens are few, for weights in rows and in panels: about where both
-  // ways took equally long for SmolLM2 with AVX512-BF16.
+  // So many tokens are few: for weights in rows, and for weights in panels
+  // where there is AMX, about where both ways took equally long for SmolLM2.
+  // Without AMX all are, for weights in panels.
   static constexpr int kMaxDotTokens = 14;
-  static constexpr int kMaxPanelDotTokens = 40;
+  static constexpr int kMaxPanelDotTokens = 24;
 
   // `pool` outlives this.
   CpuLinear(ThreadPool& pool, CpuLevel level, Numerics numerics);
@@ -48,7 +51,10 @@ class CpuLinear final : public LinearOps {
   bool UsesPanels() const;
   absl::Status CheckLayout(const WeightView& weight) const;
   bool UsesIntegers(const WeightView& weight) const;
+  bool AreFew(const LinearArgs& args) const;
+  absl::Status LinearOfMany(std::span<const LinearArgs> products);
   void RoundInputs(std::span<const LinearArgs> products);
+  void RoundInput(const LinearArgs& args, Int8Block* blocks);
   void PlanPieces(std::span<const LinearArgs> products);
   void RunPiece(const Piece& piece, int thread);
   void FloatDotRow(const LinearArgs& args, int64_t row, float* weights) const;
@@ -57,6 +63,7 @@ class CpuLinear final : public LinearOps {
   const CpuLevel level_;
   const Numerics numerics_;
   Gemm gemm_;
+  TileGemm tile_gemm_;
   std::vector<Int8Block> blocks_;
   std::vector<size_t> first_blocks_;  // by product
   std::vector<Piece> pieces_;

@@ -65,13 +65,21 @@ void PackPanels(const WeightView& rows, int64_t first, int64_t last,
 // gpu/weight.h makes of it.
 void DequantizePanelRow(const WeightView& panels, int64_t row, float* output);
 
-// Panels [first, last) transposed for a GEMM: value k of row r goes to
-// output[k * stride + r], r counted from the first of these panels.  Needs
-// CpuLevel::kAvx512, the second kAvx512Bf16; that one rounds as
-// DequantizeToBfloat16 does.
-void ExpandPanelsToFloat(const WeightView& panels, int64_t first, int64_t last,
-                         int64_t stride, float* output);
-void ExpandPanelsToBfloat16(const WeightView& panels, int64_t first,
-                            int64_t last, int64_t stride, uint16_t* output);
+// Blocks of a panel as integers of 15 bits in two planes of 8, a scale a row:
+//
+//   value k of row r ~ scales[r] * (128 * coarse + fine),
+//   at [(k / 4 * kPanelRows + r) * 4 + k % 4] of either plane
+//
+// with k counted from block `first_block` on, for matrix units that take four
+// bytes at a time.  The error is at most 2^-14.9 of the largest value that the
+// row's blocks could hold.  Planes are 64-byte aligned.  Needs
+// CpuLevel::kAvx512.
+struct PanelPlanes {
+  float* scales = nullptr;   // [kPanelRows]
+  int8_t* coarse = nullptr;  // [32 * num_blocks * kPanelRows]
+  int8_t* fine = nullptr;    // in [-64, 63]
+};
+void QuantizePanel(const WeightView& panels, int64_t panel, int64_t first_block,
+                   int64_t num_blocks, const PanelPlanes& output);
 
 }  // namespace winnow

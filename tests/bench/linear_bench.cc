@@ -114,18 +114,18 @@ void Decode(benchmark::State& state) {
 }
 BENCHMARK(Decode)
     ->ArgNames({"tokens", "threads", "level"})
-    ->ArgsProduct({{1, 2, 4, 8, 12, 13, 16, 32}, {1, 2}, {2}})
+    ->ArgsProduct({{1, 2, 4, 8, 12, 16, 24, 32}, {1, 2}, {2, 3}})
     ->ArgsProduct({{1, 4}, {2}, {0}})
     ->Unit(benchmark::kMillisecond)
     ->UseRealTime();
 
 // One layer's matrices, as a prefill chunk.
-// Arguments: tokens, threads, numerics, weight type.
+// Arguments: tokens, threads, numerics, weight type, level.
 void Prefill(benchmark::State& state) {
   const auto tokens = static_cast<int>(state.range(0));
-  const auto backend =
-      MakeBackend(static_cast<int>(state.range(1)),
-                  static_cast<Numerics>(state.range(2)), CpuLevel::kAvx512Bf16);
+  const auto backend = MakeBackend(static_cast<int>(state.range(1)),
+                                   static_cast<Numerics>(state.range(2)),
+                                   static_cast<CpuLevel>(state.range(4)));
   ResidentWeights weights(*backend);
   weights.AddLayers(4, static_cast<WeightType>(state.range(3)));
   const auto input = RandomInput(tokens * kWidest);
@@ -152,9 +152,10 @@ void Prefill(benchmark::State& state) {
                          benchmark::Counter::kIsRate);
 }
 BENCHMARK(Prefill)
-    ->ArgNames({"tokens", "threads", "numerics", "type"})
-    ->ArgsProduct({{32, 128, 512}, {1, 2}, {0, 1}, {4}})
-    ->Args({512, 2, 0, 2})
+    ->ArgNames({"tokens", "threads", "numerics", "type", "level"})
+    ->ArgsProduct({{64, 128, 512}, {1, 2}, {0}, {5}, {2, 3}})
+    ->Args({512, 2, 1, 5, 2})
+    ->Args({512, 2, 0, 2, 2})
     ->Unit(benchmark::kMillisecond)
     ->UseRealTime();
 
