@@ -9,6 +9,7 @@
 
 #include "gpu/base/bfloat16.h"
 #include "gpu/base/status.h"
+#include "gpu/cpu/fold.h"
 #include "gpu/cpu/packing_args.h"
 
 namespace winnow {
@@ -16,16 +17,14 @@ namespace {
 
 constexpr int kStep = 16;  // dimensions at a time; divides every head_dim
 
-// Element types of tiles, to and from float32.
+// Element types of tiles, from float32.
 struct Float32Element {
   using Stored = float;
   static float Round(float value) { return value; }
-  static float Widen(float value) { return value; }
 };
 struct Bfloat16Element {
   using Stored = uint16_t;
   static uint16_t Round(float value) { return ToBfloat16(value); }
-  static float Widen(uint16_t value) { return FromBfloat16(value); }
 };
 
 // Calls body with the element type of `dtype`.
@@ -60,31 +59,6 @@ void PackToken(const PackArgs& head, int token) {
     for (int i = 0; i < kStep; ++i) {
       values[(dim + i) * kValueGroupTokens] = rounded[i];
     }
-  }
-}
-
-// Every sum takes the tokens in slot order; kStep sums run side by side.
-template <typename Element>
-void FoldHead(const FoldArgs& head) {
-  const KvTileShape& shape = head.shape;
-  const auto* tile = static_cast<const typename Element::Stored*>(head.tile);
-  for (int dim = 0; dim < shape.head_dim; dim += kStep) {
-    float key_sum[kStep];
-    float value_sum[kStep];
-    std::copy_n(head.key_sum + dim, kStep, key_sum);
-    std::copy_n(head.value_sum + dim, kStep, value_sum);
-    for (int slot = head.begin; slot < head.end; ++slot) {
-      const auto* key = tile + shape.KeyIndex(slot, dim);
-      const auto* value = tile + shape.ValueIndex(slot, dim);
-      for (int i = 0; i < kStep; ++i) {
-        key_sum[i] += Element::Widen(key[i]);
-      }
-      for (int i = 0; i < kStep; ++i) {
-        value_sum[i] += Element::Widen(value[i * kValueGroupTokens]);
-      }
-    }
-    std::copy_n(key_sum, kStep, head.key_sum + dim);
-    std::copy_n(value_sum, kStep, head.value_sum + dim);
   }
 }
 
@@ -128,12 +102,8 @@ absl::Status CpuPacking::Pack(std::span<const PackArgs> heads) {
 
 absl::Status CpuPacking::Fold(std::span<const FoldArgs> heads) {
   WINNOW_RETURN_IF_ERROR(CheckFold(heads));
-  pool_.ParallelFor(
-      static_cast<int64_t>(heads.size()), [heads](int64_t index, int) {
-        const FoldArgs& head = heads[index];
-        ForDtype(head.shape.dtype,
-                 [&head](auto element) { FoldHead<decltype(element)>(head); });
-      });
+  pool_.ParallelFor(static_cast<int64_t>(heads.size()),
+                    [heads](int64_t index, int) { FoldHead(heads[index]); });
   return absl::OkStatus();
 }
 
