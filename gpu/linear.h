@@ -30,9 +30,9 @@ struct EmbedArgs {
 
 // Matrix operations on weights that stay quantised in memory.
 //
-// In fast mode the input may be rounded: to bfloat16 for many tokens, to 8-bit
-// integers with one scale per 32 values for few.  In float32 mode only the
-// order of the additions is free.
+// In fast mode inputs and weights may be rounded: with quantised weights to 15
+// bits relative to the largest of the values that share a scale, else to
+// bfloat16.  In float32 mode only the order of the additions is free.
 class LinearOps {
  public:
   virtual ~LinearOps() = default;

@@ -4,8 +4,8 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/string_view.h"
 
+#include "gpu/base/absl_string.h"
 #include "gpu/base/status.h"
 #include "gpu/cpu/attention.h"
 #include "gpu/cpu/cpu_count.h"
@@ -29,22 +29,8 @@ CpuLevel AttentionLevel(CpuLevel level, Numerics numerics) {
                                         : level;
 }
 
-absl::string_view LevelName(CpuLevel level) {
-  switch (level) {
-    case CpuLevel::kAvx2:
-      return "avx2";
-    case CpuLevel::kAvx512:
-      return "avx512";
-    case CpuLevel::kAvx512Bf16:
-      return "avx512_bf16";
-    case CpuLevel::kAmx:
-      return "amx";
-  }
-  return "";  // no level has another value
-}
-
 std::string BackendName(CpuLevel level, Numerics numerics) {
-  return absl::StrCat("cpu-", LevelName(level),
+  return absl::StrCat("cpu-", Absl(CpuLevelName(level)),
                       numerics == Numerics::kFloat32 ? "-float32" : "");
 }
 
@@ -121,6 +107,20 @@ class CpuBackend final : public Backend {
 };
 
 }  // namespace
+
+std::string_view CpuLevelName(CpuLevel level) {
+  switch (level) {
+    case CpuLevel::kAvx2:
+      return "avx2";
+    case CpuLevel::kAvx512:
+      return "avx512";
+    case CpuLevel::kAvx512Bf16:
+      return "avx512_bf16";
+    case CpuLevel::kAmx:
+      return "amx";
+  }
+  return "";  // no level has another value
+}
 
 absl::StatusOr<std::unique_ptr<Backend>> CreateCpuBackend(
     const CpuOptions& options) {

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string_view>
 
 #include "absl/status/statusor.h"
 
@@ -18,6 +19,11 @@ enum class Numerics : uint8_t {
 // Instruction sets, each including those before it.  Where the machine has AMX,
 // oneDNN uses it at kAvx512Bf16 too.
 enum class CpuLevel : uint8_t { kAvx2, kAvx512, kAvx512Bf16, kAmx };
+inline constexpr CpuLevel kCpuLevels[] = {
+    CpuLevel::kAvx2, CpuLevel::kAvx512, CpuLevel::kAvx512Bf16, CpuLevel::kAmx};
+
+// "avx2", "avx512", "avx512_bf16" or "amx".
+std::string_view CpuLevelName(CpuLevel level);
 
 // The best level of this machine.  FailedPrecondition below AVX2 with FMA.
 absl::StatusOr<CpuLevel> DetectCpuLevel();

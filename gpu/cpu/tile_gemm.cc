@@ -70,11 +70,6 @@ struct alignas(64) Sums {
   int32_t mixed[kStripPanels][kBlockRows][kPanelRows];
 };
 
-// The hardware's prefetcher does not follow loads of tiles.
-void PrefetchTile(const Tile* tile) {
-  Prefetch(reinterpret_cast<const std::byte*>(tile), sizeof(Tile));
-}
-
 // Where the sums of a block go.
 struct Output {
   const float* input_scales;   // [tokens of the block]
@@ -144,11 +139,9 @@ WINNOW_AVX512_BF16 void Multiply(const Tile* input, const Tile* weights,
     amx::MultiplyBytes<0, 4, 6>();
     amx::Load<5>(input + steps + step);
     amx::MultiplyBytes<2, 5, 6>();
-    PrefetchTile(input + 2 * steps + step);
     amx::Load<7>(weights + steps + step);
     amx::MultiplyBytes<1, 4, 7>();
     amx::MultiplyBytes<3, 5, 7>();
-    PrefetchTile(input + 3 * steps + step);
     amx::Load<6>(weights + 2 * steps + step);
     amx::MultiplyBytes<2, 4, 6>();
     amx::Load<7>(weights + 3 * steps + step);

@@ -21,9 +21,9 @@ namespace winnow {
 namespace {
 
 // What belongs to the engine of this process.
-constexpr std::array kLocalOptions = {"--model",    "--profile", "--numerics",
-                                      "--kv-dtype", "--threads", "--store-size",
-                                      "--raw"};
+constexpr std::array kLocalOptions = {
+    "--model",    "--profile", "--numerics",   "--cpu-level",
+    "--kv-dtype", "--threads", "--store-size", "--raw"};
 
 // An answer as its events come in.
 class IncomingAnswer {

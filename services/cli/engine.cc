@@ -11,9 +11,10 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(
   WINNOW_ASSIGN_OR_RETURN(
       engine->served_,
       LoadServedModel(options.model_path, options.profile_path));
-  WINNOW_ASSIGN_OR_RETURN(
-      engine->backend_, CreateCpuBackend({.numerics = options.numerics,
-                                          .num_threads = options.num_threads}));
+  WINNOW_ASSIGN_OR_RETURN(engine->backend_,
+                          CreateCpuBackend({.numerics = options.numerics,
+                                            .num_threads = options.num_threads,
+                                            .max_level = options.cpu_level}));
   WINNOW_RETURN_IF_ERROR(engine->served_.MakeResident(*engine->backend_));
   WINNOW_ASSIGN_OR_RETURN(
       engine->store_, LocalStore::Create({.capacity_bytes = options.store_bytes,

@@ -20,6 +20,7 @@ struct EngineOptions {
   std::string model_path;
   std::string profile_path;  // empty: the built-in one for the model, if any
   Numerics numerics = Numerics::kFast;
+  CpuLevel cpu_level = CpuLevel::kAmx;  // the highest to use
   KvDtype dtype = KvDtype::kBfloat16;
   int num_threads = 0;  // 0: the cores this process may use
   uint64_t store_bytes = uint64_t{1} << 30;  // ceiling of the embedded store

@@ -1,7 +1,9 @@
 #include "services/cli/options.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 
@@ -26,6 +28,20 @@ absl::Status CheckText(std::string_view name, std::string_view text) {
                    "; convert it to UTF-8"));
 }
 
+std::vector<std::string> CpuLevelNames() {
+  std::vector<std::string> names;
+  for (const CpuLevel level : kCpuLevels) {
+    names.emplace_back(CpuLevelName(level));
+  }
+  return names;
+}
+
+// Of a name that was checked; the highest for none.
+CpuLevel CpuLevelOf(std::string_view name) {
+  const auto* const found = std::ranges::find(kCpuLevels, name, CpuLevelName);
+  return found != std::end(kCpuLevels) ? *found : CpuLevel::kAmx;
+}
+
 }  // namespace
 
 void ModelFlags::AddTo(CLI::App& command) {
@@ -38,9 +54,13 @@ void ModelFlags::AddTo(CLI::App& command) {
       ->type_name("FILE");
   command
       .add_option("--numerics", numerics,
-                  "fast (bfloat16 and 8-bit integer products) or float32")
+                  "fast (bfloat16 and 15-bit integer products) or float32")
       ->check(CLI::IsMember({"fast", "float32"}))
       ->capture_default_str();
+  command
+      .add_option("--cpu-level", cpu_level,
+                  "highest instruction set to use; default: this CPU's best")
+      ->check(CLI::IsMember(CpuLevelNames()));
   command.add_option("--kv-dtype", kv_dtype, "type of the cache: bf16 or f32")
       ->check(CLI::IsMember({"bf16", "f32"}))
       ->capture_default_str();
@@ -68,6 +88,7 @@ absl::StatusOr<EngineOptions> ModelFlags::Parse() const {
       .model_path = model,
       .profile_path = profile,
       .numerics = numerics == "float32" ? Numerics::kFloat32 : Numerics::kFast,
+      .cpu_level = CpuLevelOf(cpu_level),
       .dtype = kv_dtype == "f32" ? KvDtype::kFloat32 : KvDtype::kBfloat16,
       .num_threads = threads,
       .store_bytes = bytes};

@@ -17,6 +17,7 @@ struct ModelFlags {
   std::string model;
   std::string profile;
   std::string numerics = "fast";
+  std::string cpu_level;
   std::string kv_dtype = "bf16";
   int threads = 0;
   std::string store_size = "1GiB";

@@ -41,7 +41,7 @@ const SettingSpec kRegistry[] = {
     {"profile", &S::profile, kCompute, "",
      "head profile; default: the built-in one of the model"},
     {"numerics", &S::numerics, kCompute, "fast",
-     "fast (bfloat16 and 8-bit integer products) or float32"},
+     "fast (bfloat16 and 15-bit integer products) or float32"},
     {"kv-dtype", &S::kv_dtype, kCompute, "bf16", "type of the cache"},
     {"threads", &S::threads, kCompute, "0",
      "compute threads; 0: the cores this process may use", 0, 1024},

@@ -46,8 +46,7 @@ std::vector<BackendCase> BackendCases() {
   if (!detected.ok()) {
     return cases;
   }
-  for (const CpuLevel level : {CpuLevel::kAvx2, CpuLevel::kAvx512,
-                               CpuLevel::kAvx512Bf16, CpuLevel::kAmx}) {
+  for (const CpuLevel level : kCpuLevels) {
     for (const Numerics numerics : {Numerics::kFast, Numerics::kFloat32}) {
       for (const int num_threads : {1, 2}) {
         if (level > *detected) {

@@ -171,9 +171,7 @@ TEST_P(SmolLm2FastTest, ChoosesAsFloat32Does) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Levels, SmolLm2FastTest,
-                         testing::Values(CpuLevel::kAvx2, CpuLevel::kAvx512,
-                                         CpuLevel::kAvx512Bf16,
-                                         CpuLevel::kAmx));
+                         testing::ValuesIn(kCpuLevels));
 
 // Dimension of the golden's half-split order for one of the file's interleaved
 // order: pair i is (2i, 2i + 1) there and (i, i + d / 2) here.

@@ -79,8 +79,7 @@ TEST(ReadKernelTest, SumsEveryWordAtEveryLevel) {
     expected += words[i];
   }
   const CpuLevel best = DetectCpuLevel().value();
-  for (const CpuLevel level : {CpuLevel::kAvx2, CpuLevel::kAvx512,
-                               CpuLevel::kAvx512Bf16, CpuLevel::kAmx}) {
+  for (const CpuLevel level : kCpuLevels) {
     if (level <= best) {
       EXPECT_EQ(SumWords(std::as_bytes(std::span(words)), level), expected);
     }
