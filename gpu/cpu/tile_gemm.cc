@@ -86,41 +86,61 @@ class SumWriter {
  public:
   SumWriter() = default;  // of nothing
   SumWriter(const Sums& sums, const Output& output)
-      : sums_(&sums), output_(output), num_tokens_(output.num_tokens) {}
+      : sums_(&sums), output_(output) {}
 
   // Some more tokens.
   WINNOW_AVX512_BF16_INLINE void Write(int count) {
-    const int stop = std::min(token_ + count, num_tokens_);
-    for (; token_ < stop; ++token_) {
+    const int stop = std::min(token_ + count, output_.num_tokens);
+    if (output_.num_rows == kStripRows) {
+      WriteWhole(stop);
+    } else {
+      WritePart(stop);
+    }
+    token_ = stop;
+  }
+
+ private:
+  // Sixteen rows of a token, those of `present` of `old` added if they are to
+  // accumulate.
+  WINNOW_AVX512_BF16_INLINE __m512 Row(int panel, int token, __mmask16 present,
+                                       const float* old) const {
+    const __m512i sum = _mm512_add_epi32(
+        _mm512_slli_epi32(_mm512_load_si512(sums_->coarse[panel][token]), 7),
+        _mm512_load_si512(sums_->mixed[panel][token]));
+    // Both sums lack a factor of the planes' base.
+    const __m512 scale = _mm512_mul_ps(
+        _mm512_loadu_ps(output_.weight_scales + panel * kPanelRows),
+        _mm512_set1_ps(128 * output_.input_scales[token]));
+    const __m512 product = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale);
+    return output_.accumulate
+               ? _mm512_add_ps(_mm512_maskz_loadu_ps(present, old), product)
+               : product;
+  }
+
+  WINNOW_AVX512_BF16_INLINE void WriteWhole(int stop) const {
+    float* out = output_.rows + token_ * output_.stride;
+    for (int token = token_; token < stop; ++token) {
+      constexpr __mmask16 kAll = 0xffff;
+      _mm512_storeu_ps(out, Row(0, token, kAll, out));
+      _mm512_storeu_ps(out + kPanelRows, Row(1, token, kAll, out + kPanelRows));
+      out += output_.stride;
+    }
+  }
+
+  WINNOW_AVX512_BF16_INLINE void WritePart(int stop) const {
+    for (int token = token_; token < stop; ++token) {
       for (int first = 0; first < output_.num_rows; first += kPanelRows) {
-        WriteRow(first);
+        const int rows = std::min(kPanelRows, output_.num_rows - first);
+        const auto present = static_cast<__mmask16>((1u << rows) - 1);
+        float* out = output_.rows + token * output_.stride + first;
+        _mm512_mask_storeu_ps(out, present,
+                              Row(first / kPanelRows, token, present, out));
       }
     }
   }
 
- private:
-  WINNOW_AVX512_BF16_INLINE void WriteRow(int first_row) const {
-    const int panel = first_row / kPanelRows;
-    const int rows = std::min(kPanelRows, output_.num_rows - first_row);
-    const auto present = static_cast<__mmask16>((1u << rows) - 1);
-    const __m512i sum = _mm512_add_epi32(
-        _mm512_slli_epi32(_mm512_load_si512(sums_->coarse[panel][token_]), 7),
-        _mm512_load_si512(sums_->mixed[panel][token_]));
-    // Both sums lack a factor of the planes' base.
-    const __m512 scale =
-        _mm512_mul_ps(_mm512_loadu_ps(output_.weight_scales + first_row),
-                      _mm512_set1_ps(128 * output_.input_scales[token_]));
-    float* out = output_.rows + token_ * output_.stride + first_row;
-    __m512 result = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale);
-    if (output_.accumulate) {
-      result = _mm512_add_ps(result, _mm512_maskz_loadu_ps(present, out));
-    }
-    _mm512_mask_storeu_ps(out, present, result);
-  }
-
   const Sums* sums_ = nullptr;
   Output output_ = {};
-  int num_tokens_ = 0;
   int token_ = 0;
 };
 
