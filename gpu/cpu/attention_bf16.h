@@ -40,6 +40,44 @@ WINNOW_AVX512_BF16_INLINE __m512i BroadcastPair(const uint16_t* pair) {
   return _mm512_set1_epi32(word);
 }
 
+// The values of a KV tile, by halves of 32 tokens.
+struct ValueHalves {
+  const uint16_t* at[kBlockTokens / kValueGroupTokens];
+};
+
+// Those of `count` entries, for a reader of `unit` of them at a time.  Slots
+// beyond them, which nobody may look at, share a unit with the last ones: then
+// their half is copied to `copy`, [head_dim, kValueGroupTokens], without them.
+WINNOW_AVX512_BF16 inline ValueHalves HalvesOf(const uint16_t* values,
+                                               int count, int unit,
+                                               int head_dim, uint16_t* copy) {
+  const int half_size = head_dim * kValueGroupTokens;
+  ValueHalves result = {{values, values + half_size}};
+  if (count % unit != 0) {
+    const int half = count / kValueGroupTokens;
+    const __mmask32 valid = (uint32_t{1} << count % kValueGroupTokens) - 1;
+    for (int i = 0; i < half_size; i += kValueGroupTokens) {
+      _mm512_store_si512(copy + i,
+                         _mm512_maskz_loadu_epi16(valid, result.at[half] + i));
+    }
+    result.at[half] = copy;
+  }
+  return result;
+}
+
+// What is read after tile `index`, the last one where `last`.
+inline const std::byte* NextTile(const AttentionSpan& span, size_t index,
+                                 bool last) {
+  const void* next = nullptr;
+  if (!last) {
+    next = span.tiles[index + 1].tile;
+  } else if (span.next_tile != nullptr) {
+    next = (*span.next_tile)();
+  }
+  return static_cast<const std::byte*>(
+      next != nullptr ? next : span.tiles[index].tile);
+}
+
 // Many lanes, a query vector each: groups of 16 share every load of a key.
 void Bfloat16AttentionManyLanes(const AttentionSpan& span, std::byte* scratch,
                                 const AttentionPartial& partial);

@@ -105,25 +105,6 @@ WINNOW_AVX512_BF16 void OnlineSoftmax(int first, int end, float scale_log2,
   _mm512_store_ps(lanes.rescale + at, rescale);
 }
 
-// The values of `count` entries.  Slots beyond them, which nobody may look at,
-// share a step with the last ones unless these are copied without them.
-WINNOW_AVX512_BF16 Values ValuesOf(const uint16_t* values, int count,
-                                   int head_dim, uint16_t* copy) {
-  const int half_size = head_dim * kValueGroupTokens;
-  Values result = {.halves = {values, values + half_size},
-                   .num_steps = (count + kStep - 1) / kStep};
-  if (count % kStep != 0) {
-    const int half = count / kValueGroupTokens;
-    const __mmask32 valid = (uint32_t{1} << count % kValueGroupTokens) - 1;
-    for (int i = 0; i < half_size; i += kValueGroupTokens) {
-      _mm512_store_si512(
-          copy + i, _mm512_maskz_loadu_epi16(valid, result.halves[half] + i));
-    }
-    result.halves[half] = copy;
-  }
-  return result;
-}
-
 template <int kQuads>
 WINNOW_AVX512_BF16 void StorePartial(const AttentionSpan& span,
                                      const Lanes& lanes,
@@ -150,18 +131,6 @@ WINNOW_AVX512_BF16 void StorePartial(const AttentionSpan& span,
       }
     }
   }
-}
-
-// What is read after tile `index`, the last one where `last`.
-const std::byte* NextTile(const AttentionSpan& span, size_t index, bool last) {
-  const void* next = nullptr;
-  if (!last) {
-    next = span.tiles[index + 1].tile;
-  } else if (span.next_tile != nullptr) {
-    next = (*span.next_tile)();
-  }
-  return static_cast<const std::byte*>(
-      next != nullptr ? next : span.tiles[index].tile);
 }
 
 template <int kQuads>
@@ -194,8 +163,9 @@ void Attend(const AttentionSpan& span, std::byte* scratch,
     }
     first += ref.count;
     const bool last = i + 1 == span.tiles.size() || first >= *most;
-    AddValues<kQuads>(ValuesOf(values, count, head_dim, copy), head_dim,
-                      {NextTile(span, i, last)}, lanes);
+    AddValues<kQuads>({.halves = HalvesOf(values, count, kStep, head_dim, copy),
+                       .num_steps = (count + kStep - 1) / kStep},
+                      head_dim, {NextTile(span, i, last)}, lanes);
   }
   StorePartial<kQuads>(span, lanes, partial);
 }

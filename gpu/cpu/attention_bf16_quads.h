@@ -70,7 +70,7 @@ constexpr int kRows = kQuads == 1  ? 16
                                    : 4;
 // Memory to ask for at each step of them: as much as the step reads.
 template <int kQuads>
-constexpr size_t kStepBytes = kRows<kQuads> * kStep * sizeof(uint16_t);
+constexpr size_t kStepBytes = kRows<kQuads>* kStep * sizeof(uint16_t);
 
 // Logits, not scaled, of `num_keys` keys rounded up to kRows.
 template <int kQuads>
@@ -120,7 +120,7 @@ WINNOW_AVX512_BF16 void Logits(const uint16_t* keys, int num_keys, int head_dim,
 
 // Both halves of the values of a tile, of which `num_steps` times kStep count.
 struct Values {
-  const uint16_t* halves[2];
+  ValueHalves halves;
   int num_steps;
 };
 
@@ -144,7 +144,7 @@ WINNOW_AVX512_BF16 void AddValues(const Values& values, int head_dim,
     const uint16_t* p = lanes.probabilities;
     for (int step = 0; step < values.num_steps; ++step) {
       ahead.Fetch(kStepBytes<kQuads>);
-      const uint16_t* value = values.halves[step / kHalfSteps] +
+      const uint16_t* value = values.halves.at[step / kHalfSteps] +
                               dim * kValueGroupTokens +
                               step % kHalfSteps * kStep;
       __m512i probabilities[kQuads];

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#if defined(__GNUC__) && !defined(__clang__)
 // GCC 12 takes the deliberately undefined operands of its own intrinsics for
 // mistakes (GCC bug 105593).
 #pragma GCC diagnostic push
@@ -10,6 +11,9 @@
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #include <immintrin.h>
 #pragma GCC diagnostic pop
+#else
+#include <immintrin.h>
+#endif
 
 // What the AVX512_BF16 kernels share.  Everything here is inlined into
 // functions with this attribute and called behind a check of the CPU only.

@@ -169,6 +169,13 @@ class BadOptionTest(BadInputTest):
             *("--polcy", "full"),
         )
 
+    def testUnknownInstructionSet(self):
+        self.refuses_generate(
+            USAGE,
+            ["--cpu-level", "sse", "avx2", "amx"],
+            *("--cpu-level", "sse"),
+        )
+
     def testUnknownCommand(self):
         self.refuses(
             USAGE, ["genrate", "Did you mean generate?"], "genrate"

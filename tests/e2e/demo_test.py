@@ -70,6 +70,10 @@ class DemoAnswerTest(winnow_cli.WinnowTest):
         kv = result["kv"]
         self.assertLessEqual(kv["stored_bytes"], RAZOR_SHARE * kv["full_bytes"])
 
+    def testTheOldestInstructionSetFindsTheNumber(self):
+        result = self.answer("razor,window=256", "--cpu-level", "avx2")
+        self.assertIn(NUMBER, result["text"])
+
     def testFastStreamingDoesNotFindTheNumber(self):
         self.assertNotIn(NUMBER, self.answer("streaming,window=1024")["text"])
 
