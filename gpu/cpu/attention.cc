@@ -31,7 +31,7 @@ class GrowingBuffer {
       bytes_ = (bytes + kAlignment - 1) / kAlignment * kAlignment;
       memory_.reset();
       memory_.reset(static_cast<std::byte*>(
-          ::operator new (bytes_, std::align_val_t{kAlignment})));
+          ::operator new(bytes_, std::align_val_t{kAlignment})));
     }
     return memory_.get();
   }
@@ -40,7 +40,7 @@ class GrowingBuffer {
   static constexpr size_t kAlignment = 64;
   struct Delete {
     void operator()(std::byte* memory) const {
-      ::operator delete (memory, std::align_val_t{kAlignment});
+      ::operator delete(memory, std::align_val_t{kAlignment});
     }
   };
   size_t bytes_ = 0;

@@ -58,14 +58,12 @@ int StepsOf(int head_dim) {
 
 // Tiles of the matrix units: sums of one key (or dimension) tile for two groups
 // of lanes, its two halves, and what stays put, two halves of each group.
-enum TileNumber : int {
-  kSumsOfFirst = 0,
-  kSumsOfSecond = 1,
-  kKeys = 2,
-  kMoreKeys = 3,
-  kFirstGroup = 4,
-  kSecondGroup = 6,
-};
+constexpr int kSumsOfFirst = 0;
+constexpr int kSumsOfSecond = 1;
+constexpr int kKeys = 2;
+constexpr int kMoreKeys = 3;
+constexpr int kFirstGroup = 4;
+constexpr int kSecondGroup = 6;
 
 // The two tiles of `kPair` groups that stay put, [2 * kTilePairs, kStride].
 template <int kPair>

@@ -70,7 +70,7 @@ constexpr int kRows = kQuads == 1  ? 16
                                    : 4;
 // Memory to ask for at each step of them: as much as the step reads.
 template <int kQuads>
-constexpr size_t kStepBytes = kRows<kQuads>* kStep * sizeof(uint16_t);
+constexpr size_t kStepBytes = kRows<kQuads> * kStep * sizeof(uint16_t);
 
 // Logits, not scaled, of `num_keys` keys rounded up to kRows.
 template <int kQuads>

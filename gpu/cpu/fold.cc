@@ -60,8 +60,7 @@ hn::Vec<Words> GatherWords(const Stored* values) {
 }
 
 // Adds slots [first, first + count) of the word at `values`.
-Vector AddSlots(const float* values, int /*first*/, int /*count*/,
-                Vector sum) {
+Vector AddSlots(const float* values, int /*first*/, int /*count*/, Vector sum) {
   return hn::Add(sum, hn::BitCast(Floats(), GatherWords(values)));
 }
 
@@ -71,9 +70,9 @@ Vector AddSlots(const uint16_t* values, int first, int count, Vector sum) {
     sum = hn::Add(sum, hn::BitCast(Floats(), hn::ShiftLeft<16>(words)));
   }
   if (first + count > 1) {
-    sum = hn::Add(sum, hn::BitCast(Floats(), hn::And(words, hn::Set(
-                                                               Words(),
-                                                               kUpperHalf))));
+    sum = hn::Add(
+        sum,
+        hn::BitCast(Floats(), hn::And(words, hn::Set(Words(), kUpperHalf))));
   }
   return sum;
 }

@@ -182,7 +182,7 @@ TEST_P(LinearParityTest, OddNumbersOfRowsAndBlocksMatch) {
     const int elements = GetWeightBlock(type).elements;
     for (const int64_t rows : {1, 3, 31, 577}) {
       for (const int blocks : {1, 2, 3, 5, 18}) {
-        for (const int num_tokens : {1, 3, 17, 33}) {
+        for (const int num_tokens : {1, 3, 33}) {
           SCOPED_TRACE(testing::Message()
                        << GetWeightBlock(type).name << ", " << rows << " x "
                        << blocks << " blocks, " << num_tokens << " tokens");
