@@ -101,7 +101,7 @@ void PlainRead(benchmark::State& state) {
                     KvDtype::kBfloat16);
   ThreadPool pool(static_cast<int>(state.range(0)));
   constexpr size_t kPiece = size_t{1} << 17;
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     pool.ParallelFor(
         static_cast<int64_t>(tiles.bytes() / kPiece), [&](int64_t i, int) {
           const auto* words = reinterpret_cast<const uint64_t*>(
@@ -138,7 +138,7 @@ void DecodeAttention(benchmark::State& state, CpuLevel level, KvDtype dtype) {
   }
   ThreadPool pool(static_cast<int>(state.range(1)));
   CpuAttention attention(pool, std::min(level, DetectCpuLevel().value()));
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     const auto status = attention.Attention(
         MakeArgs(tiles.shape(), group, group * kHeadDim, rows));
     if (!status.ok()) {
@@ -169,7 +169,7 @@ void PrefillAttention(benchmark::State& state, CpuLevel level, KvDtype dtype) {
   }
   ThreadPool pool(static_cast<int>(state.range(0)));
   CpuAttention attention(pool, std::min(level, DetectCpuLevel().value()));
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     const auto status = attention.Attention(
         MakeArgs(tiles.shape(), kGroup, kKvHeads * kGroup * kHeadDim, rows));
     if (!status.ok()) {
@@ -198,7 +198,7 @@ void AttentionMass(benchmark::State& state) {
   CpuAttention attention(pool, *DetectCpuLevel());
   const int offsets[] = {0, 1};
   double mass[2 * kGroup] = {};
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     for (int head = 0; head < kKvHeads; ++head) {
       AttentionMassArgs args;
       args.row.tiles = refs;

@@ -95,7 +95,7 @@ void Decode(benchmark::State& state) {
   for (const WeightView& weight : weights.views()) {
     bytes += weight.Bytes();
   }
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     for (const WeightView& weight : weights.views()) {
       if (!backend
                ->Linear({.input = input.data(),
@@ -135,7 +135,7 @@ void Prefill(benchmark::State& state) {
     operations += 2.0 * tokens * static_cast<double>(weight.rows) *
                   static_cast<double>(weight.cols);
   }
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     for (const WeightView& weight : weights.views()) {
       if (!backend
                ->Linear({.input = input.data(),

@@ -97,7 +97,7 @@ void Memcpy(benchmark::State& state) {
   std::vector<std::byte> target(kWorkingSetBytes);
   std::memset(target.data(), 1, target.size());
   size_t place = 0;
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     std::memcpy(target.data() + place, bench.source.data() + place,
                 bench.segment_bytes);
     benchmark::ClobberMemory();
@@ -117,7 +117,7 @@ void Write(benchmark::State& state) {
   for (; context < bench.num_contexts; ++context) {
     bench.Write(context);
   }
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     bench.Write(context++);
   }
   state.SetBytesProcessed(state.iterations() * bench.ContextBytes());
@@ -130,7 +130,7 @@ void Read(benchmark::State& state) {
     bench.Write(context);
   }
   uint64_t context = 0;
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     std::vector<SegmentKey> keys;
     for (const SegmentSpec& spec : bench.Specs(context)) {
       keys.push_back(spec.key);
