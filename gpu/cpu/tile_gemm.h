@@ -18,10 +18,10 @@ namespace winnow {
 //   (128 a + b) (128 c + d) ~ 128 (128 ac + ad + bc)
 //
 // are three products of bytes; what is left out, bd, is below the rounding.
-// Bytes multiply at twice bfloat16's rate, so this takes 1.5 times as long as
+// Bytes multiply at twice bfloat16's rate, so this is 1.5 times the work of
 // bfloat16 alone, which decided one token of 1,117 (SmolLM2-135M, teacher-
 // forced) otherwise than float32 where the two best logits were 0.065 apart;
-// splitting only the inputs into two bfloat16 would take twice as long.
+// splitting only the inputs into two bfloat16 took as long as this.
 //
 // Scratch: the input of at most kMaxTokens tokens at 2 bytes a value; for each
 // thread two panels of at most kMaxSteps steps.  More tokens take several
