@@ -10,7 +10,10 @@ if(WINNOW_FUZZ)
   add_compile_options(-fsanitize=fuzzer-no-link)
   set(instrumentation -fsanitize=address,undefined -fno-sanitize-recover=all)
 elseif(WINNOW_SANITIZE STREQUAL "address")
-  set(instrumentation -fsanitize=address,undefined -fno-sanitize-recover=all)
+  # AddressSanitizer stops at a null pointer by itself; the two checks left out
+  # take a third of the time that GCC compiles.
+  set(instrumentation -fsanitize=address,undefined -fno-sanitize=null,vptr
+    -fno-sanitize-recover=all)
 elseif(WINNOW_SANITIZE STREQUAL "thread")
   set(instrumentation -fsanitize=thread)
 elseif(WINNOW_SANITIZE)
@@ -21,3 +24,15 @@ if(instrumentation)
   add_compile_definitions(_GLIBCXX_ASSERTIONS)
   add_link_options(${instrumentation})
 endif()
+
+# winnow_uninstrumented_for_threads(TARGET SOURCE...)
+#
+# Under ThreadSanitizer compiles the sources of TARGET without it.
+function(winnow_uninstrumented_for_threads target)
+  if(WINNOW_SANITIZE STREQUAL "thread")
+    # Precompiled headers are instrumented.
+    set_source_files_properties(${ARGN} TARGET_DIRECTORY ${target}
+      PROPERTIES COMPILE_OPTIONS "-O2;-fno-sanitize=thread"
+      SKIP_PRECOMPILE_HEADERS ON)
+  endif()
+endfunction()

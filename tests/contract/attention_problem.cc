@@ -163,20 +163,26 @@ std::vector<double> AttentionProblem::Probabilities(int t, int g) const {
 }
 
 std::vector<float> AttentionProblem::Expected() const {
-  const int dims = spec_.shape.head_dim;
+  const auto dims = static_cast<size_t>(spec_.shape.head_dim);
   std::vector<float> expected;
+  std::vector<double> sums(dims);
+  const auto add = [&](double probability, const float* value) {
+    for (size_t dim = 0; dim < dims; ++dim) {
+      sums[dim] += probability * value[dim];
+    }
+  };
   for (int t = 0; t < spec_.num_queries; ++t) {
     const int visible = spec_.NumEntries() - (spec_.num_queries - 1 - t);
     for (int g = 0; g < spec_.group; ++g) {
       const std::vector<double> probs = Probabilities(t, g);
-      for (int dim = 0; dim < dims; ++dim) {
-        double sum = 0;
-        for (int i = 0; i < visible; ++i) {
-          sum += probs[i] * values_[static_cast<size_t>(i) * dims + dim];
-        }
-        if (spec_.log_bias.has_value()) {
-          sum += probs.back() * compensation_value_[dim];
-        }
+      std::ranges::fill(sums, 0.0);
+      for (int i = 0; i < visible; ++i) {
+        add(probs[i], values_.data() + static_cast<size_t>(i) * dims);
+      }
+      if (spec_.log_bias.has_value()) {
+        add(probs.back(), compensation_value_.data());
+      }
+      for (const double sum : sums) {
         expected.push_back(static_cast<float>(sum));
       }
     }

@@ -26,7 +26,8 @@ struct BackendCase {
 void PrintTo(const BackendCase& backend_case, std::ostream* stream);
 
 // The reference, and the fast backend at each level that the machine has, with
-// each numerics, on one and on two threads.
+// each numerics, on one and on two threads.  Float32 has no kernels beyond
+// AVX-512.
 std::vector<BackendCase> BackendCases();
 
 std::string BackendCaseName(const testing::TestParamInfo<BackendCase>& param);
