@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -17,6 +16,7 @@
 #include "gpu/base/status.h"
 #include "gpu/cpu/attention_args.h"
 #include "gpu/cpu/attention_kernel.h"
+#include "gpu/cpu/attention_merge.h"
 #include "gpu/cpu/attention_tasks.h"
 
 namespace winnow {
@@ -47,74 +47,12 @@ class GrowingBuffer {
   std::unique_ptr<std::byte, Delete> memory_;
 };
 
-constexpr int kStep = 16;  // floats at a time; divides every head_dim
-
 // A partial result in memory: max, sum and output of `num_lanes` lanes.
 AttentionPartial PartialAt(float* memory, int num_lanes) {
   return {.max = memory,
           .sum = memory + num_lanes,
           .output = memory + 2 * num_lanes};
 }
-
-float Dot(const float* a, const float* b, int count) {
-  float sums[kStep] = {};
-  for (int i = 0; i < count; i += kStep) {
-    for (int j = 0; j < kStep; ++j) {
-      sums[j] += a[i + j] * b[i + j];
-    }
-  }
-  float total = 0;
-  for (const float sum : sums) {
-    total += sum;
-  }
-  return total;
-}
-
-// output += weight * input.
-void AddScaled(float weight, const float* input, int count, float* output) {
-  for (int i = 0; i < count; i += kStep) {
-    for (int j = 0; j < kStep; ++j) {
-      output[i + j] += weight * input[i + j];
-    }
-  }
-}
-
-// Merges the partial results of one lane, in their order, with the
-// compensation entry, and normalises.
-struct LaneMerge {
-  std::span<const AttentionPartial> partials;
-  const CompensationRef& compensation;
-  float scale_log2;
-  int head_dim;
-
-  void operator()(int lane, const float* query, float* output) const {
-    const float compensation_logit =
-        compensation.key == nullptr
-            ? kNoMax
-            : scale_log2 * Dot(query, compensation.key, head_dim) +
-                  compensation.log_bias * std::numbers::log2e_v<float>;
-    float max = compensation_logit;
-    for (const AttentionPartial& partial : partials) {
-      max = std::max(max, partial.max[lane]);
-    }
-    float sum = 0;
-    std::fill_n(output, head_dim, 0.0f);
-    for (const AttentionPartial& partial : partials) {
-      const float weight = std::exp2(partial.max[lane] - max);
-      sum += weight * partial.sum[lane];
-      AddScaled(weight, partial.output + lane * head_dim, head_dim, output);
-    }
-    if (compensation.key != nullptr) {
-      const float weight = std::exp2(compensation_logit - max);
-      sum += weight;
-      AddScaled(weight, compensation.value, head_dim, output);
-    }
-    const float inverse = 1 / sum;
-    for (int dim = 0; dim < head_dim; ++dim) {
-      output[dim] *= inverse;
-    }
-  }
-};
 
 // Writes the output of lanes [first_lane, first_lane + num_lanes) of a row.
 void Finish(const AttentionArgs& args, const AttentionRow& row,
@@ -128,7 +66,7 @@ void Finish(const AttentionArgs& args, const AttentionRow& row,
     const int lane = first_lane + i;
     const int64_t offset = lane / args.group * args.token_stride +
                            int64_t{lane % args.group} * args.tile.head_dim;
-    merge(i, row.query + offset, row.output + offset);
+    MergeLane(merge, i, row.query + offset, row.output + offset);
   }
 }
 

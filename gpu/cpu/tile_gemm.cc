@@ -34,6 +34,37 @@ WINNOW_AVX512_BF16_INLINE __m512 LoadUpTo(const float* values, int64_t count) {
   return _mm512_maskz_loadu_ps(present, values);
 }
 
+// 64 integers of 16 bits, those of `first` before those of `second` within each
+// 128 bits, to bytes in the order that they had as four vectors of 32 bits.
+WINNOW_AVX512_BF16_INLINE __m512i PackBytes(__m512i first, __m512i second) {
+  const __m512i order =
+      _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  return _mm512_permutexvar_epi32(order, _mm512_packs_epi16(first, second));
+}
+
+// kStepCols values, times `inverse`, to a row of either plane; beyond `count`
+// zero.
+WINNOW_AVX512_BF16_INLINE void PackStep(const float* values, int64_t count,
+                                        __m512 inverse, int8_t* coarse,
+                                        int8_t* fine) {
+  __m512i high[2];
+  __m512i low[2];
+  for (int i = 0; i < 2; ++i) {
+    const int64_t at = int64_t{2} * kVector * i;
+    // Within 128 bits four of the one and four of the other.
+    const __m512i rounded = _mm512_packs_epi32(
+        _mm512_cvtps_epi32(
+            _mm512_mul_ps(LoadUpTo(values + at, count - at), inverse)),
+        _mm512_cvtps_epi32(_mm512_mul_ps(
+            LoadUpTo(values + at + kVector, count - at - kVector), inverse)));
+    high[i] =
+        _mm512_srai_epi16(_mm512_add_epi16(rounded, _mm512_set1_epi16(64)), 7);
+    low[i] = _mm512_sub_epi16(rounded, _mm512_slli_epi16(high[i], 7));
+  }
+  _mm512_store_si512(coarse, PackBytes(high[0], high[1]));
+  _mm512_store_si512(fine, PackBytes(low[0], low[1]));
+}
+
 // Rounds `count` values of a token to two planes of tiles, row `row` of each,
 // zero beyond them; returns the scale.
 WINNOW_AVX512_BF16 float PackRow(const float* values, int64_t count, int steps,
@@ -47,18 +78,10 @@ WINNOW_AVX512_BF16 float PackRow(const float* values, int64_t count, int steps,
   // So small a limit that its inverse overflows rounds to zero.
   const __m512 inverse =
       _mm512_set1_ps(limit > 1e-34f ? kPlaneLimit / limit : 0.0f);
-  for (int i = 0; i < steps * kStepCols; i += kVector) {
-    const __m512i rounded = _mm512_cvtps_epi32(
-        _mm512_mul_ps(LoadUpTo(values + i, count - i), inverse));
-    const __m512i high =
-        _mm512_srai_epi32(_mm512_add_epi32(rounded, _mm512_set1_epi32(64)), 7);
-    const __m512i low = _mm512_sub_epi32(rounded, _mm512_slli_epi32(high, 7));
-    _mm_store_si128(reinterpret_cast<__m128i*>(coarse[i / kStepCols].rows[row] +
-                                               i % kStepCols),
-                    _mm512_cvtepi32_epi8(high));
-    _mm_store_si128(reinterpret_cast<__m128i*>(fine[i / kStepCols].rows[row] +
-                                               i % kStepCols),
-                    _mm512_cvtepi32_epi8(low));
+  for (int step = 0; step < steps; ++step) {
+    const int64_t at = int64_t{step} * kStepCols;
+    PackStep(values + at, count - at, inverse, coarse[step].rows[row],
+             fine[step].rows[row]);
   }
   return limit / kPlaneLimit;
 }
