@@ -144,6 +144,7 @@ std::vector<double> AttentionProblem::Probabilities(int t, int g) const {
   };
   std::vector<double> probs;
   const int visible = spec_.NumEntries() - (spec_.num_queries - 1 - t);
+  probs.reserve(static_cast<size_t>(visible) + 1);
   for (int entry = 0; entry < visible; ++entry) {
     probs.push_back(logit(keys_.data() + static_cast<size_t>(entry) * dims));
   }
