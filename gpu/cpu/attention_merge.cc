@@ -1,6 +1,7 @@
 #include "gpu/cpu/attention_merge.h"
 
 #include <algorithm>
+#include <cassert>
 #include <cmath>
 #include <numbers>
 
@@ -89,6 +90,7 @@ HWY_EXPORT(Merge);
 
 void MergeLane(const LaneMerge& merge, int lane, const float* query,
                float* output) {
+  assert(!merge.partials.empty() && merge.partials.size() <= kMaxKeySplits);
   HWY_DYNAMIC_DISPATCH(Merge)(merge, lane, query, output);
 }
 
